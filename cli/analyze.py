@@ -138,7 +138,7 @@ def one_file(engine: Any, name: str, wish: Wish) -> bool:
     try:
         reading = read(engine, name, wish)
     except AffectError as error:
-        say(f"affect: {visible(name)}", error)
+        say("affect" if name in error.message else f"affect: {visible(name)}", error)
         if wish.format != "text":
             out({"source": name, "error": {"code": error.code, "message": error.message, "cure": error.cure}})
         return False

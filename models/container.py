@@ -45,6 +45,8 @@ DENIED = frozenset(f"{NAMING_OTHERS},{MADE_OF_TEXT}".split(","))
 PLAYLIST_MARKS = (
     b"#EXTM3U",
     b"ffconcat",
+    b"file '",
+    b'file "',
     b"<MPD",
     b"<SmoothStreaming",
     b"v=0",
@@ -204,7 +206,7 @@ def opened_file(path: str | Path) -> Iterator[BinaryIO]:
             empty = file.seek(0, os.SEEK_END) == 0
             file.seek(0)
             if empty:
-                raise AffectError(f"{name} is empty", "", "empty")
+                raise AffectError(f"{name} is empty", "give a file with something in it", "empty")
             yield file
     except OSError as error:
         raise unreadable(name, error) from error

@@ -14,12 +14,12 @@ from av import AudioFrame, AudioResampler, Packet, VideoFrame
 
 from models.container import MAX_PIXELS, PYAV_ERRORS
 from models.subtitles import Cue, plain
-from models.tracks import Trouble
+from models.tracks import HIGHEST_RATE, LOWEST_RATE, Trouble
 
 SAMPLE_RATE = 16000  # Hz
 LONGER_SIDE = 640  # pixels of the longer side of a picture, at most
+SETTLING = 3  # packets at the start of a stretch that may fail without a word
 GAP = 0.1  # seconds without sound from which on they are filled with silence
-LOWEST_RATE, HIGHEST_RATE = 1000, 10_000_000  # Hz of a sound track that is read
 DECODERS = min(4, os.cpu_count() or 1)  # threads of the picture's decoder
 ASPECTS = (0.2, 5.0)  # width of a pixel over its height that is believed
 
@@ -35,7 +35,7 @@ class Eye:
         self.context.options = {"max_pixels": str(MAX_PIXELS)}
         self.context.thread_type, self.context.thread_count = "SLICE", DECODERS
         self.size: tuple[int, int] | None = None
-        self.matrix: tuple[int, ...] | None = None
+        self.matrix: tuple[float, ...] = ()
 
     def decode(self, packet: Packet[Any] | None) -> list[VideoFrame]:
         """The frames that a packet completes; None drains the decoder."""
@@ -69,19 +69,21 @@ def pixel_aspect(ratio: Any) -> float:
     return float(ratio) if ratio and ASPECTS[0] <= ratio <= ASPECTS[1] else 1.0
 
 
-def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    """The four numbers a, b, c, d of x' = ax + cy, y' = bx + dy by which a frame is to be turned, None when not at all."""
-    side: Any = frame.side_data.get("DISPLAYMATRIX")
+def display_matrix(frame: VideoFrame) -> tuple[float, ...]:
+    """The four numbers a, b, c, d of x' = ax + cy, y' = bx + dy by which a frame is to be turned."""
+    try:
+        side: Any = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV lists all side data first, and fails at kinds that it has no name for
+        turn = math.radians(frame.rotation)
+        return math.cos(turn), -math.sin(turn), math.sin(turn), math.cos(turn)
     if side is None or side.buffer_size < 36:
-        return None
+        return 1.0, 0.0, 0.0, 1.0
     m = np.frombuffer(bytes(side), "=i4", 9)
-    return int(m[0]), int(m[1]), int(m[3]), int(m[4])
+    return float(m[0]), float(m[1]), float(m[3]), float(m[4])
 
 
-def turned(picture: np.ndarray, matrix: tuple[int, ...] | None) -> np.ndarray:
+def turned(picture: np.ndarray, matrix: tuple[float, ...]) -> np.ndarray:
     """The picture [H, W, 3] turned by quarters and mirrored as the matrix says, to the nearest of the eight ways."""
-    if matrix is None or not any(matrix):
-        return picture
     a, b, c, d = matrix
     upright = abs(a) + abs(d) >= abs(b) + abs(c)
     across, down = (a, d) if upright else (c, b)
@@ -97,6 +99,7 @@ class Ear:
         self.most = math.ceil(seconds * rate)
         self.parts: list[np.ndarray] = []
         self.count = self.heard = self.skip = 0  # samples in `parts`, of them decoded, still to be dropped
+        self.missed = 0  # packets
         self.form: tuple[Any, ...] = ()
         self.resampler: AudioResampler | None = None
         self.clock: float | None = None  # seconds at which the next frame is expected
@@ -113,19 +116,24 @@ class Ear:
         self.decode(packet)
 
     def decode(self, packet: Packet[Any] | None) -> None:
-        """A packet, or None for what the decoder still holds."""
+        """A packet, or None for what the decoder still holds: what it then gives has no time of its own."""
         try:
             for frame in self.context.decode(packet) if self.context else ():
-                self.add(frame)
+                self.add(frame, None if packet is None or frame.time is None else frame.time - self.origin)
         except PYAV_ERRORS:
+            self.miss()
+
+    def miss(self) -> None:
+        """Counts what could not be decoded; behind a seek the first packets of some codecs never can."""
+        self.missed += 1
+        if self.heard or self.missed > SETTLING:
             self.trouble.sound += 1
 
-    def add(self, frame: AudioFrame) -> None:
+    def add(self, frame: AudioFrame, time: float | None) -> None:
         """Places a frame by its time and resamples it."""
         if not LOWEST_RATE <= frame.sample_rate <= HIGHEST_RATE:
             self.trouble.sound += 1
             return
-        time = None if frame.time is None else frame.time - self.origin
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         apart = time is not None and (self.clock is None or time - self.clock > GAP)
         if form != self.form or apart:
@@ -134,7 +142,7 @@ class Ear:
         if apart and time is not None:
             self.place(time)
         self.push(frame)
-        self.clock = None if time is None else time + frame.samples / frame.sample_rate
+        self.clock = time + frame.samples / frame.sample_rate if time is not None else self.clock
 
     def place(self, time: float) -> None:
         """Silence up to a time, or what lies before the start dropped."""

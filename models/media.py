@@ -30,6 +30,7 @@ SLACK = 1.0  # seconds by which headers and tracks commonly differ
 SOUND_WINDOWS = 6  # in which the sound of a longer stretch is read
 SOUND_WINDOW = WHOLE / SOUND_WINDOWS  # seconds
 MEASURED = 32 << 20  # bytes up to which a file's length is measured, not believed
+LEAD = 10.0  # seconds read before a stretch so that its first pictures have a key frame, where a format seeks to any packet
 PREROLL = 0.3  # seconds decoded before a stretch of sound: decoders need a few frames to settle
 LONGEST_WAVE = 3600.0  # seconds that load_wave reads
 LONG_NOTE = "Longer than a minute: one reading covers all of it, from pictures and 60 s of sound spread over it."
@@ -175,7 +176,7 @@ def read_whole(source: Source, tracks: Tracks, start: float, end: float | None, 
         found.pictures = choose_pictures(source, tracks, found, shots, frames)
     if len(shots) == 1 and tracks.audio is None and not start and not cut:
         return still(found)
-    if not cut and (tracks.claimed or 0.0) - last > max(SLACK, 0.1 * last):
+    if not cut and (tracks.claimed or 0.0) - last > max(SLACK / 2, 0.05 * last):
         found.notes.append(f"The file says that it is {tracks.claimed:.1f} s long; {last:.1f} s of it can be read.")
     return found
 
@@ -192,7 +193,7 @@ def choose_pictures(source: Source, tracks: Tracks, found: Found, shots: list[Sh
     if not wanted or tracks.video is None:
         return []
     with source.container() as container:
-        return Film(container, tracks, tracks.video, found.trouble).pictures(shots, wanted, found.start)
+        return Film(container, tracks, tracks.video, found.trouble).pictures(shots, wanted, found.start - LEAD)
 
 
 def listen(source: Source, tracks: Tracks, found: Found, shots: list[Shot]) -> tuple[float, bool]:
@@ -201,7 +202,7 @@ def listen(source: Source, tracks: Tracks, found: Found, shots: list[Shot]) -> t
     reached = dict.fromkeys(tracks.pacing, 0.0)
     last = 0.0
     with source.container() as container:
-        for packet in packets(container, tracks, found.start, found.trouble):
+        for packet in packets(container, tracks, found.start - LEAD, found.trouble):
             time, until = take(packet, tracks, found, ear, shots)
             last = max(last, until)
             reached[packet.stream_index] = time
@@ -266,8 +267,11 @@ def hear_window(container: InputContainer, tracks: Tracks, found: Found, start: 
 def clip_of(found: Found, tracks: Tracks, source: Source) -> Clip:
     """The Clip with its notes. Raises AffectError `not_media` when nothing of what was wanted can be decoded."""
     if found.empty and (tracks.wanted or tracks.notes):
-        words = f"neither picture nor sound of {source.name} can be decoded"
-        raise AffectError(words, "the file is damaged, or of a kind that is not known here", "not_media")
+        why = (
+            " ".join(tracks.notes)
+            or "it is damaged, of a kind that is not known here, or a picture of more than 67 million pixels"
+        )
+        raise AffectError(f"neither picture nor sound of {source.name} can be decoded", why, "not_media")
     frames = (
         np.stack([picture for _, picture in found.pictures]) if found.pictures else np.zeros((0, 1, 1, 3), np.uint8)
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -91,17 +91,18 @@ class Film:
         self.container, self.tracks, self.index, self.trouble = container, tracks, index, trouble
         stream: Any = container.streams[index]
         self.context: Any = stream.codec_context
+        self.clock = stream.time_base or Fraction(0)
         self.skips = self.context.name in SKIPPING
         self.eye = Eye(stream, trouble)
 
     def pictures(self, shots: Sequence[Shot], wanted: Sequence[int], start: float) -> list[Picture]:
-        """The wanted ones of the packets from `start` seconds on, in their order of time."""
+        """The wanted ones of the packets read from `start` seconds on, in their order of time."""
         feed = enumerate(packets(self.container, self.tracks, start, self.trouble, [self.index]))
         if any(shots[place].ticks is None for place in wanted):
             found = self.numbered(feed, shots, wanted)
         else:
             found = (picture for run in runs(shots, wanted) for picture in self.stamped(feed, shots, run, wanted))
-        return sorted(((max(start, time), picture) for time, picture in found), key=lambda pair: pair[0])
+        return sorted(found, key=lambda pair: pair[0])
 
     def stamped(
         self, feed: Iterator[tuple[int, Packet[Any]]], shots: Sequence[Shot], run: range, wanted: Sequence[int]
@@ -156,19 +157,26 @@ class Film:
         found: dict[float, Picture] = {}
         for centre in centres(start, end, frames):
             frame = self.near(centre, (end - start) / frames / 2)
-            if frame is None or frame.time is None:
+            if frame is None or frame.pts is None:
                 continue
-            time = max(start, frame.time - self.tracks.origin)
+            # Not frame.time: a frame drained from the decoder has another clock than its stream.
+            time = max(start, float(frame.pts * self.clock) - self.tracks.origin)
             if time not in found:
                 found.update((pair[0], pair) for pair in self.seen(frame, time))
         return [found[time] for time in sorted(found)]
 
     def near(self, seconds: float, reach: float) -> VideoFrame | None:
-        """The first frame at most `reach` before a time, decoded from the key frame before it; else the nearest one met."""
+        """The first frame at most `reach` before a time or behind it, decoded from a key frame on; else the last one met.
+
+        Some formats seek to any packet: those before a key frame are passed over.
+        """
         latest: VideoFrame | None = None
+        begun = False
         for count, packet in enumerate(packets(self.container, self.tracks, seconds, self.trouble, [self.index])):
-            time = self.tracks.time(packet)
-            close = count >= LOOKAHEAD or (time or math.inf) >= seconds - reach
+            begun = begun or packet.is_keyframe or count >= LOOKAHEAD
+            if not begun:
+                continue
+            close = count >= LOOKAHEAD or (self.tracks.time(packet) or 0.0) >= seconds - reach
             self.leave_out(not close)
             frames = self.eye.decode(packet)
             if close and not frames:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -17,6 +17,7 @@ from models.errors import AffectError
 
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 TEXTS = ("subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text")
+LOWEST_RATE, HIGHEST_RATE = 1000, 10_000_000  # samples a second of a sound track that is read
 RATES = (0.1, 1000)  # pictures a second that are believed
 USUAL_RATE = 25  # pictures a second where the file doesn't say it
 
@@ -64,23 +65,15 @@ class Tracks:
 
 
 def choose_tracks(source: Source, video: bool, audio: bool, subtitles: bool) -> Tracks:
-    """Looks into a file. Raises AffectError `not_media`, `playlist`, `no_streams`, `too_large`."""
+    """Looks into a file. Raises AffectError `not_media`, `playlist`, `no_streams`."""
     with source.container() as container:
         pictures = [stream for stream in container.streams.video if not stream.disposition & COVERS]
         sounds = list(container.streams.audio)
         if not pictures and not sounds:
             raise AffectError(f"{source.name} holds neither picture nor sound", CURE, "no_streams")
-        seen, notes = best(pictures if video else [], "picture")
-        heard, more = best(sounds if audio else [], "sound")
+        seen, notes = checked(*best(pictures if video else [], "picture"), picture_fault)
+        heard, more = checked(*best(sounds if audio else [], "sound"), sound_fault)
         texts = [stream for stream in container.streams.subtitles if subtitles and is_text(stream)]
-        if seen and too_large(seen):
-            if heard is None:
-                raise AffectError(
-                    f"the picture of {source.name} is larger than {MAX_PIXELS >> 20} million pixels",
-                    "scale it down",
-                    "too_large",
-                )
-            seen, notes = None, (*notes, "The picture is too large to be read.")
         length = container.duration
         return Tracks(
             video=seen.index if seen else None,
@@ -90,8 +83,28 @@ def choose_tracks(source: Source, video: bool, audio: bool, subtitles: bool) -> 
             claimed=length / 1e6 if length and length > 0 else None,
             size=os.fstat(source.file.fileno()).st_size,
             picture_length=1 / picture_rate(seen),
-            notes=(*notes, *more),
+            notes=notes + more,
         )
+
+
+def checked(
+    stream: Stream | None, notes: tuple[str, ...], fault: Callable[[Any], str]
+) -> tuple[Stream | None, tuple[str, ...]]:
+    """The stream unless it has a fault, which is then its only note."""
+    words = fault(stream) if stream else ""
+    return (None, (words,)) if words else (stream, notes)
+
+
+def picture_fault(stream: Any) -> str:
+    """Why a picture stream is not read, "" when it is."""
+    wide, high = stream.codec_context.width, stream.codec_context.height
+    return f"The picture of {wide} x {high} pixels is too large to be read." if wide * high > MAX_PIXELS else ""
+
+
+def sound_fault(stream: Any) -> str:
+    """Why a sound stream is not read, "" when it is. Some say their rate only when they are decoded."""
+    rate = stream.rate or LOWEST_RATE
+    return "" if LOWEST_RATE <= rate <= HIGHEST_RATE else f"The sound has {rate} samples a second and was not read."
 
 
 def picture_rate(stream: Any) -> float:
@@ -103,11 +116,6 @@ def picture_rate(stream: Any) -> float:
 def is_text(stream: Stream) -> bool:
     """Whether a subtitle stream is text; pictures of text are not read."""
     return stream.codec_context is not None and stream.codec_context.name in TEXTS
-
-
-def too_large(stream: Any) -> bool:
-    """Whether a picture has more pixels than are decoded."""
-    return stream.codec_context.width * stream.codec_context.height > MAX_PIXELS
 
 
 def best(streams: Sequence[Stream], kind: str) -> tuple[Stream | None, tuple[str, ...]]:

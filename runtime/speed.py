@@ -56,15 +56,22 @@ def write_sound(
 ) -> None:
     """The clip's sound, looped."""
     at = 0
-    while at < seconds * 16000:
+    for frame in sound_again_and_again(source):
+        if at >= seconds * 16000:
+            break
+        frame.pts, frame.time_base = at, Fraction(1, 16000)
+        at += frame.samples
+        out.mux(stream.encode(frame))
+    out.mux(stream.encode(None))
+
+
+def sound_again_and_again(source: Path) -> Iterator[av.AudioFrame]:
+    """16 kHz mono frames of the clip, without end."""
+    while True:
         with av.open(str(source)) as again:
             resampler = av.AudioResampler(format="fltp", layout="mono", rate=16000)
             for heard in again.decode(audio=0):
-                for frame in resampler.resample(heard):
-                    frame.pts, frame.time_base = at, Fraction(1, 16000)
-                    at += frame.samples
-                    out.mux(stream.encode(frame))
-    out.mux(stream.encode(None))
+                yield from resampler.resample(heard)
 
 
 def machine() -> str:
