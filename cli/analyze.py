@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import typer
@@ -70,7 +71,7 @@ def analyze(
         "language": language,
         "labels": chosen,
     }
-    restore_interrupt()
+    stop_at_once()
     engine = load_engine(bundle, device, threads, asr_model, chosen, quiet)
     failed = [name for name in files if not one_file(engine, name, Wish(form, quiet, verbose, options))]
     if failed:
@@ -104,15 +105,32 @@ def check_usage(
         raise typer.BadParameter(f"{visible(device)} is none of auto, cpu, cuda", param_hint="--device")
 
 
-def restore_interrupt() -> None:
-    """Ctrl-C ends the process at once, also within a library's loop: nothing is half-written that could be lost."""
+def stop_at_once() -> None:
+    """Ctrl-C ends the process at once, also while a library computes: a thread of its own hears the signal.
 
-    def stop(*_: object) -> None:
-        sys.stderr.write("\n")
-        sys.stderr.flush()
-        os._exit(130)
+    Nothing is lost by that: what is cached is written beside its place and renamed.
+    """
+    if sys.platform == "win32":  # a signal can wake nothing but a socket there
+        signal.signal(signal.SIGINT, lambda *_: leave())
+        return
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    Thread(target=leave_when_told, args=(heard,), daemon=True).start()
 
-    signal.signal(signal.SIGINT, stop)
+
+def leave_when_told(heard: int) -> None:
+    """Waits for the number of the signal."""
+    while number := os.read(heard, 1):
+        if number[0] == signal.SIGINT:
+            leave()
+
+
+def leave() -> None:
+    """Exit code 130, the cursor shown again."""
+    os.write(2, b"\x1b[?25h\n" if os.isatty(2) else b"\n")
+    os._exit(130)
 
 
 def load_engine(
@@ -165,6 +183,11 @@ def read(engine: Any, name: str, wish: Wish) -> Any:
         reading = streamed(engine, name, wish, console)
     console.print(panel(reading), markup=False)
     return reading
+
+
+def watched(wish: Wish) -> bool:
+    """Whether somebody looks at stderr and wants to see progress there."""
+    return sys.stderr.isatty() and not wish.quiet
 
 
 def streamed(engine: Any, name: str, wish: Wish, console: Any) -> Any:

@@ -83,8 +83,10 @@ class Source:
         except PYAV_ERRORS as error:
             raise self.refusal(error) from error
         with opened:
-            yield opened
-        self.check()
+            try:
+                yield opened
+            finally:
+                self.check()
 
     def refuse(self, url: str, flags: int, options: dict[str, str]) -> BinaryIO:
         """What FFmpeg gets when the content names another file: nothing."""

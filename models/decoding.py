@@ -18,8 +18,9 @@ from models.tracks import HIGHEST_RATE, LOWEST_RATE, Trouble
 
 SAMPLE_RATE = 16000  # Hz
 LONGER_SIDE = 640  # pixels of the longer side of a picture, at most
-SETTLING = 3  # packets at the start of a stretch that may fail without a word
+SETTLING = 20  # packets at the start of a stretch that may fail without a word: behind a seek MP2 takes up to a dozen
 GAP = 0.1  # seconds without sound from which on they are filled with silence
+MIXING = {"rematrix_maxval": "1.0"}  # the weights of the channels add up to 1: many of them are not louder than one
 DECODERS = min(4, os.cpu_count() or 1)  # threads of the picture's decoder
 ASPECTS = (0.2, 5.0)  # width of a pixel over its height that is believed
 
@@ -124,7 +125,7 @@ class Ear:
             self.miss()
 
     def miss(self) -> None:
-        """Counts what could not be decoded; behind a seek the first packets of some codecs never can."""
+        """Counts what could not be decoded."""
         self.missed += 1
         if self.heard or self.missed > SETTLING:
             self.trouble.sound += 1
@@ -138,7 +139,7 @@ class Ear:
         apart = time is not None and (self.clock is None or time - self.clock > GAP)
         if form != self.form or apart:
             self.drain()
-            self.form, self.resampler = form, AudioResampler("flt", "mono", self.rate)
+            self.form, self.resampler = form, AudioResampler("flt", "mono", self.rate, options=MIXING)
         if apart and time is not None:
             self.place(time)
         self.push(frame)

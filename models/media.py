@@ -135,6 +135,8 @@ def read_window(source: Source, tracks: Tracks, start: float, end: float | None,
     if length is None or (length > WHOLE and tracks.size <= MEASURED):
         length = measured_length(source, tracks)
     last = length if end is None else min(end, length)
+    if not tracks.wanted:
+        return Found(start, max(start, last), length)
     if last - start > WHOLE + SLACK:
         found = read_long(source, tracks, Found(start, last, length), frames)
         if fits(found, frames):

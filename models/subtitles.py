@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,16 +54,15 @@ def read_subtitles(path: str | Path) -> Subtitles:
 
 
 def decoded(data: bytes) -> tuple[str, tuple[str, ...]]:
-    """Text by its byte order mark, else UTF-8, else UTF-16 where every second byte is 0, else Windows-1252 with a note."""
+    """Text by its byte order mark, as UTF-16 where one of two bytes is 0, as UTF-8, else as Windows-1252 with a note."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace"), ()
+    if b"\0" in data[:2]:
+        return data.decode("utf-16-le" if data[0] else "utf-16-be", "replace"), ()
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig"), ()
     except UnicodeDecodeError:
         return data.decode("cp1252", "replace"), ("The subtitles are not UTF-8; they were read as Windows-1252.",)
-    if text[1:2] == "\0" or text[:1] == "\0":
-        return data.decode("utf-16-le" if text[1] == "\0" else "utf-16-be", "replace"), ()
-    return text, ()
 
 
 def parsed(text: str) -> list[Cue]:
@@ -99,7 +97,7 @@ def clock(parts: tuple[str | None, ...]) -> float:
 
 def overlaps(cue: Cue, start: float, end: float) -> bool:
     """Whether a cue is shown between two times; one without a length counts where it begins."""
-    return cue.start < end and (cue.end > start or cue.start >= start) and not math.isnan(cue.start)
+    return cue.start < end and (cue.end > start or cue.start >= start)
 
 
 def plain(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +63,23 @@ def make_film(
     """A file with a film, tones and subtitles, any of them left out by None."""
     with av.open(str(path), "w", format=format, options=options or {}) as out:
         film = add_film(out, codec, fps, size, pixels, gop) if codec else None
-        tracks = [out.add_stream(sound, rate=rate) for _ in range(sounds)] if sound else []
+        tracks = [out.add_stream(sound, rate=rate, layout="mono") for _ in range(sounds)] if sound else []
         text = out.add_stream(words_codec) if words else None
         if text is not None:
             text.codec_context.subtitle_header = ASS_HEADER
+        moments: list[tuple[float, Callable[[], None]]] = []
         if film is not None:
-            for time in times or [n / fps for n in range(round(seconds * fps))]:
-                put(out, film, picture_frame(picture(time, seconds, *size), pixels, time))
-            put(out, film, None)
+            shown = times or [n / fps for n in range(round(seconds * fps))]
+            moments += [(t, partial(put_picture, out, film, picture, t, seconds, size, pixels)) for t in shown]
         for number, track in enumerate(tracks):
-            put_wave(out, track, tone(seconds, rate, 440.0 * (number + 1)) if wave is None else wave, rate, sound_from)
-        for cue in words or ():
-            put_words(out, text, *cue)
+            heard = tone(seconds, rate, 440.0 * (number + 1)) if wave is None else wave
+            moments += waves(out, track, heard, rate, sound_from)
+        moments += [(cue[0], partial(put_words, out, text, *cue)) for cue in words or ()]
+        for _, write in sorted(moments, key=lambda moment: moment[0]):
+            write()
+        for stream in [film, *tracks]:
+            if stream is not None:
+                put(out, stream, None)
     return path
 
 
@@ -103,23 +109,39 @@ def picture_frame(picture: np.ndarray, pixels: str, time: float) -> av.VideoFram
     return frame
 
 
+def put_picture(
+    out: Any,
+    film: Any,
+    picture: Callable[[float, float, int, int], np.ndarray],
+    time: float,
+    seconds: float,
+    size: tuple[int, int],
+    pixels: str,
+) -> None:
+    """One picture of a film."""
+    put(out, film, picture_frame(picture(time, seconds, *size), pixels, time))
+
+
 def put(out: Any, stream: Any, frame: Any) -> None:
     """Encodes and writes; None ends the stream."""
     for packet in stream.encode(frame):
         out.mux(packet)
 
 
-def put_wave(out: Any, stream: Any, wave: np.ndarray, rate: int, begin: float = 0.0) -> None:
-    """Writes a mono wave in the format that the encoder wants."""
+def waves(out: Any, stream: Any, wave: np.ndarray, rate: int, begin: float) -> list[tuple[float, Callable[[], None]]]:
+    """A mono wave in pieces of the length that the encoder wants: when to write each, and how."""
     context = stream.codec_context
+    context.open()
     step = context.frame_size or 1024
-    to_stream = av.AudioResampler(context.format.name, context.layout.name, rate)
-    for start in range(0, len(wave), step):
+    convert = av.AudioResampler(context.format.name, context.layout.name, rate)
+
+    def write(start: int) -> None:
         frame = av.AudioFrame.from_ndarray(wave[None, start : start + step], "fltp", "mono")
         frame.sample_rate, frame.pts, frame.time_base = rate, start + round(begin * rate), Fraction(1, rate)
-        for converted in to_stream.resample(frame):
+        for converted in convert.resample(frame):
             put(out, stream, converted)
-    put(out, stream, None)
+
+    return [(begin + start / rate, partial(write, start)) for start in range(0, len(wave), step)]
 
 
 def put_words(out: Any, stream: Any, start: float, end: float, text: str) -> None:

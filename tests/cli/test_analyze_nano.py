@@ -119,8 +119,8 @@ def test_the_panel_fits_eighty_columns_and_has_no_colour_without_a_terminal() ->
 
 
 def test_ctrl_c_ends_within_a_second() -> None:
-    """Exit code 130, whatever it was doing."""
-    for wait in (0.3, 1.5):
+    """Exit code 130 for the shell, whatever it was doing: its own, or the signal's before the program has begun."""
+    for wait in (0.3, 2.0, 3.5):
         running = subprocess.Popen(
             [*AFFECT, "analyze", str(CLIP)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -128,7 +128,7 @@ def test_ctrl_c_ends_within_a_second() -> None:
         began = time.monotonic()
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=10)
-        assert running.returncode == 130 and time.monotonic() - began < 1.0
+        assert running.returncode in (130, -signal.SIGINT) and time.monotonic() - began < 1.0
 
 
 def test_a_closed_pipe_ends_quietly() -> None:
