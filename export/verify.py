@@ -60,8 +60,9 @@ class Reference:
         ids = torch.tensor([prompt_ids([*head(), *body(present)], self.tokenizer, self.counts)])
         batch = Batch(ids, torch.zeros(ids.shape))
         if item.faces is not None:
-            batch.pixels = torch.from_numpy(normalise(item.faces))[None]
-            batch.visual_measures = self.standard("face_norm", see(self.finder, item.faces).measures)
+            seen = see(self.finder, item.faces)
+            batch.pixels = torch.from_numpy(normalise(seen.crops))[None]
+            batch.visual_measures = self.standard("face_norm", seen.measures)
         if heard is not None:
             batch.mel = torch.from_numpy(heard.mel)[None]
             batch.audio_measures = self.standard("voice_norm", heard.measures)

@@ -25,7 +25,7 @@ from models.errors import AffectError
 from models.faces import FaceFinder, FaceMeasures, crop
 from models.inputs import Heard, Seen, hear, numbers, see
 from models.items import read_item
-from models.media import read_clip, read_subtitle_file
+from models.media import read_clip, subtitle_file
 from models.packages import package_file, sha256
 from models.prompt import (
     CONTENT_TOKENS,
@@ -187,8 +187,9 @@ class Engine:
         if text is not None:
             clip = replace(clip, transcript=text, transcript_source="given")
         elif subtitle is not None:
-            words = read_subtitle_file(subtitle, clip.start, clip.end)
-            clip = replace(clip, transcript=words, transcript_source="subtitle")
+            file = subtitle_file(subtitle)
+            words, notes = file.words(clip.start, clip.end), (*clip.notes, *file.notes)
+            clip = replace(clip, transcript=words, transcript_source="subtitle", notes=notes)
         watch.decode = time.perf_counter() - watch.began
         return self.read_clip(
             clip,
