@@ -248,9 +248,10 @@ def read_long(source: Source, tracks: Tracks, found: Found, frames: int) -> Foun
 
 
 def hear_window(container: InputContainer, tracks: Tracks, found: Found, start: float) -> np.ndarray | None:
-    """The sound of one window; its words go to `found`."""
+    """The sound of one window; its words go to `found`. Words may be minutes apart: sound or picture tells where it ends."""
     ear = Ear(start, SOUND_WINDOW, tracks.origin, found.trouble)
-    only = [index for index in (tracks.audio, tracks.words) if index is not None]
+    pace = tracks.video if tracks.audio is None else tracks.audio
+    only = [index for index in (pace, tracks.words) if index is not None]
     for packet in packets(container, tracks, start - PREROLL, found.trouble, only):
         time = tracks.time(packet) or 0.0
         until = time + tracks.length(packet)
@@ -258,7 +259,7 @@ def hear_window(container: InputContainer, tracks: Tracks, found: Found, start: 
             break
         if packet.stream_index == tracks.words:
             found.read_words(packet, time, until)
-        elif until > start - PREROLL:
+        elif packet.stream_index == tracks.audio and until > start - PREROLL:
             ear.hear(packet)
     return ear.wave()
 

@@ -391,6 +391,21 @@ def test_subtitles_of_a_long_file_come_from_where_the_sound_comes_from(tmp_path:
     assert 12 <= len(heard) <= 20 and heard == sorted(heard) and heard[0] < 30 and heard[-1] > 270
 
 
+def test_words_far_apart_are_not_searched_through_the_whole_file_where_sound_is_not_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture tells where a window ends; a gigabyte would be read six times in search of the next subtitle."""
+    words = [(22.0, 24.0, "heard"), (40.0, 42.0, "between two windows")]
+    path = make_film(tmp_path / "a.mkv", seconds=300, fps=5, sound="pcm_s16le", words=words, words_codec="subrip")
+    monkeypatch.setattr(media, "MEASURED", 0)
+    asked: list[int] = []
+    read = container.Reader.read
+    monkeypatch.setattr(container.Reader, "read", lambda self, size: asked.append(size) or read(self, size))
+    clip = read_clip(path, audio=False)
+    assert clip.waveform is None and len(clip.frames) == 8 and clip.transcript == "heard"
+    assert sum(asked) < path.stat().st_size
+
+
 def test_a_header_that_lies_about_the_length_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways, for a small file, and for one too large to be measured beforehand."""
     data = make_film(tmp_path / "a.mkv", seconds=3).read_bytes()
