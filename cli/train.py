@@ -39,7 +39,7 @@ def run(
     out: Annotated[Path, typer.Option("-o", "--out", help="checkpoint folder")] = Path("runs/nano"),
     resume: Annotated[bool, typer.Option("--resume", help="go on in a folder that has a run in it")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="all stages in minutes on data made in code")] = False,
-    stages: Annotated[str, typer.Option(help="comma-separated stages to run")] = "voice,face,joint",
+    stages: Annotated[str | None, typer.Option(help="comma-separated stages to run; all without")] = None,
     language: Annotated[
         Path | None, typer.Option(help="the language model's GGUF, when its package is not here")
     ] = None,
@@ -55,7 +55,7 @@ def run(
         out,
         resume=resume,
         smoke=smoke,
-        chosen=stages.split(","),
+        chosen=stages.split(",") if stages else None,
         language=language,
         device=device,
         say=say,

@@ -42,7 +42,7 @@ class VisionConfig:
     image_size: int = 48  # pixels of the grey face crop that goes in
     encoder_size: int = 128  # what the encoder sees after bilinear enlargement inside the graph
     frames: int = 8
-    measures: int = 7
+    measures: int = 6
     frame: QFormerConfig = QFormerConfig(queries=4, layers=1)
     clip: QFormerConfig = QFormerConfig(queries=4, layers=1)
 
@@ -93,8 +93,9 @@ def to_dict(config: Any) -> dict[str, Any]:
     return asdict(config)
 
 
-def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
-    """A config of `kind` from JSON or YAML values; unknown keys and wrong types are refused (AffectError `bad_config`)."""
+def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "", base: T | None = None) -> T:
+    """`base` (or `kind`'s defaults) with JSON or YAML values set; unknown keys and wrong types are refused (AffectError
+    `bad_config`). What a section does not name stays as its parent has it, not as the section's type would."""
     hints = get_type_hints(kind)
     names = [item.name for item in fields(kind)]  # type: ignore[arg-type]  # T is a dataclass, which typing can't say
     for key in values:
@@ -105,7 +106,9 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
                 f"did you mean {where}{near[0]}?" if near else f"one of: {', '.join(names)}",
                 "bad_config",
             )
-    return kind(**{name: _value(hints[name], value, f"{where}{name}") for name, value in values.items()})
+    base = kind() if base is None else base
+    chosen = {k: _value(hints[k], value, f"{where}{k}", getattr(base, k)) for k, value in values.items()}
+    return replace(base, **chosen)  # type: ignore[type-var]  # T is a dataclass
 
 
 def override(config: T, assignments: Mapping[str, Any]) -> T:
@@ -140,11 +143,11 @@ def preset(name: str) -> dict[str, Any]:
     return dict(values)
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+def _value(hint: Any, value: Any, where: str, base: Any) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             raise AffectError(f"{where} is a section, not {value!r}", "", "bad_config")
-        return from_dict(hint, value, f"{where}.")
+        return from_dict(hint, value, f"{where}.", base)
     if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
         return _number(value, where)  # YAML reads 1e-3 as a word
     if isinstance(value, list):

@@ -27,6 +27,8 @@ MESH_LOGIT = 2.0  # below this the mesh has not found a face in its picture
 MOUTH_TOP, MOUTH_BOTTOM, MOUTH_LEFT, MOUTH_RIGHT = 13, 14, 61, 291
 EYES = ((159, 145, 33, 133), (386, 374, 263, 362))  # upper lid, lower lid, outer corner, inner corner
 BROWS, BROWS_INNER = (105, 334), (107, 336)
+CHEEKS = (50, 280, 205, 425)
+DARK = 0.45  # of the cheeks' light: what is darker between the lips is the inside of the mouth
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,12 @@ class Face:
 class FaceMeasures:
     """What can be measured on a face; lengths over the distance of the outer corners of the eyes."""
 
-    mouth_open: float
+    mouth_open: float  # distance of the lips, plus the height of the dark between them
     smile: float  # how far the corners of the mouth stand above its middle
     brow_raise: float  # brows over upper lids
     brow_furrow: float  # distance of the inner ends of the brows
     eye_open: float
     roll_deg: float
-    size: float  # share of the frame's height
 
 
 @lru_cache(1)
@@ -196,8 +197,8 @@ def crop(frame: np.ndarray, face: Face, size: int) -> np.ndarray:
     return np.asarray(cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def measure_face(points: np.ndarray, height_share: float) -> FaceMeasures:
-    """Measurements of the mesh's points [468, 3]; `height_share` is the face's share of the frame's height."""
+def measure_face(points: np.ndarray, grey: np.ndarray) -> FaceMeasures:
+    """Measurements of the mesh's points [468, 3] on the picture that they lie in, uint8 [H, W]."""
     across = points[EYES[1][2], :2] - points[EYES[0][2], :2]
     unit = max(float(np.hypot(*across)), 1e-6)
     along, down = across / unit, np.array([-across[1], across[0]]) / unit
@@ -207,14 +208,32 @@ def measure_face(points: np.ndarray, height_share: float) -> FaceMeasures:
 
     mouth = (low(MOUTH_TOP) + low(MOUTH_BOTTOM)) / 2
     return FaceMeasures(
-        mouth_open=low(MOUTH_BOTTOM) - low(MOUTH_TOP),
+        mouth_open=low(MOUTH_BOTTOM) - low(MOUTH_TOP) + dark_gap(points, grey, along, down, unit),
         smile=mouth - (low(MOUTH_LEFT) + low(MOUTH_RIGHT)) / 2,
         brow_raise=sum(low(eye[0]) - low(brow) for eye, brow in zip(EYES, BROWS, strict=True)) / 2,
         brow_furrow=float((points[BROWS_INNER[1], :2] - points[BROWS_INNER[0], :2]) @ along) / unit,
         eye_open=sum(low(eye[1]) - low(eye[0]) for eye in EYES) / 2,
         roll_deg=float(np.degrees(np.arctan2(across[1], across[0]))),
-        size=height_share,
     )
+
+
+def dark_gap(points: np.ndarray, grey: np.ndarray, along: np.ndarray, down: np.ndarray, unit: float) -> float:
+    """Height of what is dark below the line of the mouth's corners, over `unit`: the mesh alone draws open lips too closed.
+
+    A narrow strip from a little above that line down to the chin is compared with the cheeks.
+    """
+    height, step = np.linspace(-0.1, 0.45, 56, retstep=True)
+    middle = (points[MOUTH_LEFT, :2] + points[MOUTH_RIGHT, :2]) / 2
+    across = np.linspace(-0.06, 0.06, 5)
+    strip = middle + unit * (height[:, None, None] * down + across[None, :, None] * along)
+    cheeks = light(cv2.blur(grey, (9, 9)), points[CHEEKS, None, :2])
+    return float(step * np.count_nonzero(light(grey, strip).mean(1) < DARK * np.median(cheeks)))
+
+
+def light(grey: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Brightness float32 [..., ...] at points [..., ..., 2], between pixels, the edge repeated outside."""
+    at = places.astype(np.float32)
+    return cv2.remap(grey, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
 
 
 def measure_crop(finder: FaceFinder, grey: np.ndarray) -> FaceMeasures | None:
@@ -224,6 +243,6 @@ def measure_crop(finder: FaceFinder, grey: np.ndarray) -> FaceMeasures | None:
     """
     margin = round(grey.shape[0] * (MESH_SCALE / CROP_SCALE - 1) / 2)
     around = cv2.copyMakeBorder(grey, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
-    picture = cv2.cvtColor(cv2.resize(around, (MESH, MESH), interpolation=cv2.INTER_LINEAR), cv2.COLOR_GRAY2RGB)
-    points, logit = finder.points(picture)
-    return measure_face(points, grey.shape[0] / around.shape[0]) if logit > MESH_LOGIT else None
+    picture = cv2.resize(around, (MESH, MESH), interpolation=cv2.INTER_LINEAR)
+    points, logit = finder.points(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB))
+    return measure_face(points, picture) if logit > MESH_LOGIT else None

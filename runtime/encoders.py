@@ -7,16 +7,20 @@ word. Knows graphs and arrays; nothing of clips, prompts or language models.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from models.errors import AffectError
+from models.faces import FaceMeasures
 from models.pixels import normalise
+from models.sound import VoiceMeasures
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 CLIPPED = 3.0  # standard deviations
+MEASURES: dict[str, type[FaceMeasures] | type[VoiceMeasures]] = {"face_norm": FaceMeasures, "voice_norm": VoiceMeasures}
 
 
 def session(path: Path, device: str, threads: int) -> Any:
@@ -43,12 +47,24 @@ def session(path: Path, device: str, threads: int) -> Any:
     return made
 
 
+def check_norms(norms: Mapping[str, Mapping[str, list[float]]]) -> None:
+    """Raises AffectError `bad_bundle` where a bundle was trained with other measurements than this program takes."""
+    for name, kind in MEASURES.items():
+        for key in ("mean", "std"):
+            if len(norms[name][key]) != len(fields(kind)):
+                words = (
+                    f"the bundle knows {len(norms[name][key])} measurements in {name}, the program {len(fields(kind))}"
+                )
+                raise AffectError(words, "pip install -U affectgpt, or export the bundle again", "bad_bundle")
+
+
 class Encoders:
     """The four graphs of a bundle: `files` by name (`vision.frame`, `vision.clip`, `audio.window`, `audio.clip`)."""
 
     def __init__(
         self, files: Mapping[str, Path], norms: Mapping[str, Mapping[str, list[float]]], device: str, threads: int
     ) -> None:
+        check_norms(norms)
         self.sessions = {name: session(path, device, threads) for name, path in files.items()}
         self.norms = norms
 

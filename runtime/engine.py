@@ -273,9 +273,6 @@ class Engine:
         size = self.bundle.spec["preprocessing"]["image_size"]
         crops = [crop(clip.frames[i], face, size) for i, face in found]
         seen = see(self.finder, np.stack(crops)) if crops else None
-        if seen is not None:
-            share = float(np.mean([face.size for _, face in found])) / clip.frames.shape[1]
-            seen = replace(seen, measures=replace(seen.measures, size=share))
         heard = self.hear(clip.waveform)
         soft = self.soft_tokens(seen, heard)
         watch.encode = time.perf_counter() - began

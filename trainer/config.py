@@ -22,6 +22,7 @@ class StageConfig:
     ema: float = 0.0  # decay of the averaged weights that are kept; 0: none
     label_smoothing: float = 0.1
     mixup: float = 0.0  # alpha of the Beta distribution; 0: none
+    cutmix: float = 0.0  # share of the mixed batches that swap a rectangle instead of blending
     layer_decay: float = 1.0  # each layer towards the input learns this much slower
     log_every: int = 50
     save_every_s: float = 60.0
@@ -37,7 +38,7 @@ class MixtureConfig:
 
     face: float = 0.17
     voice: float = 0.17
-    words: float = 0.26
+    words: float = 0.34
     face_voice: float = 0.08
     face_words: float = 0.06
     voice_words: float = 0.06
@@ -50,14 +51,15 @@ class MixtureConfig:
 class JointConfig(StageConfig):
     """The stage that teaches the language model to read soft tokens, to label and to give reasons."""
 
-    steps: int = 1800
-    batch: int = 160
-    parts: int = 3  # of like length, into which a batch is cut
+    steps: int = 300
+    batch: int = 256
+    parts: int = 2  # of like length, into which a batch is cut
+    compile: bool = True  # fuses the blocks of the language model on a card: it is bound by launches without
     lr: float = 4e-4
     qformer_lr: float = 5e-4
     measure_lr: float = 1e-3
     warmup: int = 100
-    reason_weight: float = 1.0
+    reason_weight: float = 4.0
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
 
 
@@ -69,6 +71,7 @@ class TrainConfig:
     voice: StageConfig = StageConfig(steps=1500, batch=64, lr=2e-4, ema=0.995, mixup=0.3, layer_decay=0.8, warmup=100)
     face: StageConfig = StageConfig(steps=6000, batch=256, lr=1.2e-3, ema=0.999, mixup=0.3, warmup=300)
     joint: JointConfig = field(default_factory=JointConfig)
+    refine: JointConfig = JointConfig(steps=280, lr=3e-4, qformer_lr=3e-4, measure_lr=2e-3, warmup=30)
 
 
 @dataclass(frozen=True)

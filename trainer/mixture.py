@@ -82,10 +82,14 @@ class Composer:
         self.voices = {name: corpus.voices.rows(split, name) for name in LABELS}
         self.all_faces = corpus.faces.rows(split)
         lines = [(line, clean_words(line.text)) for line in corpus.lines if line.split == split]
-        self.lines = [(line.label, words) for line, words in lines if words]
+        self.sources: dict[str, list[tuple[str, str]]] = {}
         self.words: dict[str, list[str]] = {name: [] for name in LABELS}
-        for label, words in self.lines:
-            self.words[label].append(words)
+        for line, words in lines:
+            if words:
+                self.sources.setdefault(line.source, []).append((line.label, words))
+                self.words[line.label].append(words)
+        sizes = np.sqrt([len(rows) for rows in self.sources.values()])  # or the small set would drown in the large one
+        self.source_shares = sizes / sizes.sum()
         self.z_face = norm_of(corpus.faces).apply(corpus.faces.measures)
         self.z_voice = norm_of(corpus.voices).apply(corpus.voices.measures)
         self.shared = [name for name in LABELS if len(self.faces[name]) and self.words[name]]
@@ -103,7 +107,8 @@ class Composer:
                 rng, kind, self.corpus.faces.labels[row], {"visual": self.corpus.faces.labels[row]}, face=row
             )
         if kind == "words":
-            label, words = self.lines[int(rng.integers(len(self.lines)))]
+            source = self.sources[str(rng.choice(list(self.sources), p=self.source_shares))]
+            label, words = source[int(rng.integers(len(source)))]
             return self.finish(rng, kind, label, {"text": label}, words=words)
         label = str(rng.choice(self.voiced if kind == "voice" else self.shared))
         if kind in ("voice_words", "face_voice") and rng.random() < 0.1:

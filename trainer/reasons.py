@@ -15,7 +15,7 @@ from models.prompt import Present, Reply
 
 LEVEL = 0.6  # z from which a measurement is called low or high
 VOICE = ("pitch_hz", "loudness_db", "rate", "pitch_range", "pause", "voiced")
-FACE = ("mouth_open", "smile", "brow_raise", "brow_furrow", "eye_open", "roll_deg", "size")
+FACE = ("mouth_open", "smile", "brow_raise", "brow_furrow", "eye_open", "roll_deg")
 
 VOICE_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "pitch_hz": (
@@ -69,6 +69,14 @@ VOICE_FRAMES = (
     "What is heard is {0}.",
     "The tone is {0}.",
 )
+FACE_FRAMES = (
+    "{0}.",
+    "On the face {0}.",
+    "One sees that {0}.",
+    "It shows that {0}.",
+    "In the picture {0}.",
+    "The face tells that {0}.",
+)
 QUOTE_FRAMES = (
     'The words "{0}" are said.',
     'The person says "{0}".',
@@ -78,26 +86,32 @@ QUOTE_FRAMES = (
     'There is "{0}" in the words.',
 )
 AGREE_ONE = (
-    "This speaks of {0}.",
-    "So the person seems {0}.",
-    "The feeling seems {0}.",
-    "It comes across as {0}.",
+    "The person seems {0}.",
+    "So the person comes across as {0}.",
     "That reads as {0}.",
+    "It points to someone {0}.",
+    "This is how someone {0} comes across.",
 )
 AGREE_MANY = (
     "Together they speak of someone {0}.",
     "Taken together, the person seems {0}.",
-    "All in all, the feeling seems {0}.",
-    "The whole comes across as {0}.",
+    "All in all, the person comes across as {0}.",
+    "Everything points to someone {0}.",
     "Seen as a whole, that reads as {0}.",
 )
 CONFLICT = (
-    "The {a} looks {x}, but the {b} seems {y}.",
-    "The {a} seems {x}, while the {b} seems {y}.",
-    "They disagree: the {a} shows {x}, the {b} shows {y}.",
-    "Mixed signs: the {a} says {x}, the {b} says {y}.",
+    "The {0}, but the {1}.",
+    "The {0}, while the {1}.",
+    "They disagree: the {0}, the {1}.",
+    "Mixed signs: the {0}, yet the {1}.",
+    "It does not fit together: the {0}, the {1}.",
+    "The {0}, and still the {1}.",
 )
-NAMES = {"visual": "face", "audio": "voice", "text": "words"}
+SHOWS = {
+    "visual": ("face looks {0}", "face seems {0}"),
+    "audio": ("voice sounds {0}", "voice seems {0}"),
+    "text": ("words are {0}", "words seem {0}"),
+}
 
 
 def level(z: float) -> int:
@@ -141,7 +155,8 @@ def face_clue(rng: np.random.Generator, z: Mapping[str, float]) -> str:
     if not names:
         return "The face is too unclear for its features."
     words = [pick(rng, FACE_WORDS[name][level(z[name])]) for name in names]
-    return f"{join(words).capitalize()}."
+    clue = pick(rng, FACE_FRAMES).format(join(words))
+    return clue[0].upper() + clue[1:]
 
 
 def quote(rng: np.random.Generator, words: str, longest: int = 6) -> str:
@@ -163,9 +178,8 @@ def conclusion(rng: np.random.Generator, shown: Mapping[str, str]) -> str:
     labels = list(dict.fromkeys(shown.values()))
     if len(labels) == 1:
         return pick(rng, AGREE_MANY if len(shown) > 1 else AGREE_ONE).format(labels[0])
-    first = next(name for name in shown if shown[name] == labels[0])
-    second = next(name for name in shown if shown[name] == labels[1])
-    return pick(rng, CONFLICT).format(a=NAMES[first], x=labels[0], b=NAMES[second], y=labels[1])
+    senses = (next(name for name in shown if shown[name] == label) for label in labels[:2])
+    return pick(rng, CONFLICT).format(*(pick(rng, SHOWS[sense]).format(shown[sense]) for sense in senses))
 
 
 def wanted(

@@ -61,12 +61,13 @@ def train(
     *,
     resume: bool,
     smoke: bool,
-    chosen: Sequence[str],
+    chosen: Sequence[str] | None,
     language: Path | None,
     device: str,
     say: Callable[[str], None],
 ) -> None:
-    """Runs the chosen stages of a preset into `out`; `smoke` runs them small, on data made in code."""
+    """Runs the chosen stages of a preset (all without) into `out`; `smoke` runs them small, on data made in code."""
+    chosen = STAGES if chosen is None else chosen
     config = resolve(name, [*(SMOKE if smoke else ()), *overrides])
     if smoke:
         data, language = make_smoke_data(config.model, out / "smoke-data")

@@ -34,6 +34,9 @@ SMOKE = (
     "train.joint.steps=30",
     "train.joint.batch=8",
     "train.joint.warmup=5",
+    "train.refine.steps=10",
+    "train.refine.batch=8",
+    "train.refine.warmup=2",
 )
 WORDS = dict(zip(LABELS, ("table", "river", "sunshine", "rain", "fire", "spider", "mud", "thunder"), strict=True))
 PER_LABEL = 12

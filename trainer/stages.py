@@ -1,8 +1,8 @@
-"""The three stages of nano, top to bottom: the voice encoder, the face encoder, then both with the language model.
+"""The stages of nano, top to bottom: the voice encoder, the face encoder, then both with the language model, twice.
 
 `voice` and `face` teach the encoders with heads that are thrown away: no classifier's output ever reaches the language
 model. `joint` freezes the encoders and trains Q-Formers, soft tokens and LoRA on composed items through the one loss of
-words. Nothing of a test split is touched.
+words; `refine` goes on from there with new items and more weight on the reasons. Nothing of a test split is touched.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from models import checkpoint
 from models.affect import AffectGPT, Batch, total_loss
 from models.emotions import LABELS
 from models.encoders import efficientnet, whisper
+from models.errors import AffectError
 from models.language import Tokenizer, add_lora, load_base, lora_state
 from models.packages import sha256
 from trainer import augment, seeds
 from trainer.collate import Collator, Rows
-from trainer.config import RunConfig, StageConfig
+from trainer.config import JointConfig, RunConfig, StageConfig
 from trainer.datasets import Corpus, Sources
 from trainer.loop import Log, run_stage
 from trainer.mixture import VALIDATION, Composer, Item, Norm, norm_of, validation_items
 
-STAGES = ("voice", "face", "joint")
+STAGES = ("voice", "face", "joint", "refine")
 
 
 @dataclass
@@ -61,7 +62,7 @@ def run(room: Room, stages: Sequence[str] = STAGES) -> None:
             room.log(stage=name, event="already done")
             continue
         began = time.monotonic()
-        {"voice": train_voice, "face": train_face, "joint": train_joint}[name](room)
+        {"voice": train_voice, "face": train_face, "joint": train_joint, "refine": train_refine}[name](room)
         room.log(stage=name, event="done", seconds=time.monotonic() - began, device=device_name(room.device))
 
 
@@ -93,14 +94,30 @@ def on_device(sources: Sources, rows: np.ndarray, device: torch.device) -> tuple
 
 
 def mixed_loss(head: Head, x: Tensor, y: Tensor, stage: StageConfig, generator: Generator) -> Tensor:
-    """Cross-entropy with label smoothing, between two mixed examples when the stage mixes."""
+    """Cross-entropy with label smoothing, between two mixed examples when the stage mixes (mixup, arXiv 1710.09412)."""
     if not stage.mixup:
         return F.cross_entropy(head(x), y, label_smoothing=stage.label_smoothing)
-    share = float(np.random.default_rng(generator.initial_seed()).beta(stage.mixup, stage.mixup))
+    rng = np.random.default_rng(generator.initial_seed())
+    share = float(rng.beta(stage.mixup, stage.mixup))
     order = torch.randperm(len(x), device=x.device, generator=generator)
-    logits = head(share * x + (1 - share) * x[order])
+    if rng.random() < stage.cutmix:
+        x, share = cut_in(x, x[order], float(rng.random()), rng)
+    else:
+        x = share * x + (1 - share) * x[order]
+    logits = head(x)
     losses = [F.cross_entropy(logits, t, label_smoothing=stage.label_smoothing) for t in (y, y[order])]
     return share * losses[0] + (1 - share) * losses[1]
+
+
+def cut_in(x: Tensor, other: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
+    """Pictures [B, C, H, W] with a rectangle of others in them, and the share that is left of them (arXiv 1905.04899)."""
+    height, width = (max(1, round(side * (1 - share) ** 0.5)) for side in x.shape[-2:])
+    top, left = (
+        int(rng.integers(0, side - part + 1)) for side, part in zip(x.shape[-2:], (height, width), strict=True)
+    )
+    x = x.clone()
+    x[..., top : top + height, left : left + width] = other[..., top : top + height, left : left + width]
+    return x, 1 - height * width / (x.shape[-2] * x.shape[-1])
 
 
 def train_voice(room: Room) -> None:
@@ -202,6 +219,9 @@ def build(room: Room) -> AffectGPT:
     load_encoder(room.folder, "face", model.vision.encoder)
     model.vision.encoder.requires_grad_(False)
     model.audio.encoder.requires_grad_(False)
+    if room.config.train.joint.compile and room.device.type == "cuda":
+        for layer in language.model.layers:  # type: ignore[union-attr]  # all alike: compiled once
+            layer.compile(dynamic=True)
     return model.to(room.device)
 
 
@@ -259,12 +279,32 @@ def draw(options: Sequence[int], generator: Generator) -> int:
 
 def train_joint(room: Room) -> None:
     """Q-Formers, soft tokens and LoRA on composed items; then temperatures on validation items, then the checkpoint."""
-    stage = room.config.train.joint
-    model, feeder, tokenizer = build(room), Feeder(room), Tokenizer(room.language)
+    teach(room, "joint", room.config.train.joint, build(room), room.config.train.seed)
+
+
+def train_refine(room: Room) -> None:
+    """The same from the joint stage's weights, on items that it has not seen."""
+    model = build(room)
+    load_trained(room.folder, model)
+    teach(room, "refine", room.config.train.refine, model, room.config.train.seed + 1)
+
+
+def load_trained(folder: Path, model: AffectGPT) -> None:
+    """Fills the network from a run's checkpoint."""
+    parts = {"vision": model.vision, "audio": model.audio, "lora": model.language.model}
+    state = checkpoint.load(folder).state
+    for name, module in parts.items():
+        own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+        _, unknown = module.load_state_dict(own, strict=name != "lora")
+        if unknown:
+            raise AffectError(f"{folder} has another network's weights: {unknown[0]}", "", "bad_checkpoint")
+
+
+def teach(room: Room, name: str, stage: JointConfig, model: AffectGPT, seed: int) -> None:
+    """A stage of the whole network."""
+    feeder, tokenizer = Feeder(room), Tokenizer(room.language)
     composer = Composer(room.corpus, "train", stage.mixture, mistakes(room.folder))
-    feed = Prefetch(
-        composer, collator(model, tokenizer, stage.reason_weight, stage.parts), stage, room.config.train.seed
-    )
+    feed = Prefetch(composer, collator(model, tokenizer, stage.reason_weight, stage.parts), stage, seed)
 
     def loss(step: int, generator: Generator) -> Tensor:
         keep_frozen(model)
@@ -275,9 +315,9 @@ def train_joint(room: Room) -> None:
 
     lr_of = {"vision.": stage.qformer_lr, "audio.": stage.qformer_lr, "language.": stage.lr}
     lr_of |= {f"{branch}.soft.measure.": stage.measure_lr for branch in ("vision", "audio")}
-    run_stage("joint", model, stage, loss, room.folder, room.log, room.device, room.config.train.seed, lr_of)
-    facts = finish_joint(room, model, feeder, tokenizer)
-    save(room, model, facts, feeder)
+    run_stage(name, model, stage, loss, room.folder, room.log, room.device, seed, lr_of)
+    facts = finish(room, name, model, feeder, tokenizer)
+    save(room, name, model, facts, feeder)
 
 
 class Items(Dataset[Item]):
@@ -349,7 +389,7 @@ def temperature(logits: Tensor, targets: Tensor) -> float:
     return float(options[losses.argmin()])
 
 
-def finish_joint(room: Room, model: AffectGPT, feeder: Feeder, tokenizer: Tokenizer) -> dict[str, Any]:
+def finish(room: Room, name: str, model: AffectGPT, feeder: Feeder, tokenizer: Tokenizer) -> dict[str, Any]:
     """Validation figures and one temperature per set of inputs."""
     facts: dict[str, Any] = {"temperatures": {}, "validation": {}}
     for kind in VALIDATION:
@@ -360,11 +400,11 @@ def finish_joint(room: Room, model: AffectGPT, feeder: Feeder, tokenizer: Tokeni
         uar = torch.stack([right[targets == c].mean() for c in targets.unique()]).mean()
         facts["temperatures"][kind] = temperature(logits, targets)
         facts["validation"][kind] = {"n": len(items), "accuracy": float(right.mean()), "uar": float(uar)}
-        room.log(stage="joint", validation=kind, temperature=facts["temperatures"][kind], **facts["validation"][kind])
+        room.log(stage=name, validation=kind, temperature=facts["temperatures"][kind], **facts["validation"][kind])
     return facts
 
 
-def save(room: Room, model: AffectGPT, facts: dict[str, Any], feeder: Feeder) -> None:
+def save(room: Room, name: str, model: AffectGPT, facts: dict[str, Any], feeder: Feeder) -> None:
     """The checkpoint: encoders, Q-Formers, soft tokens, LoRA; norms and figures beside them."""
     state = {f"vision.{k}": v for k, v in model.vision.state_dict().items()}
     state |= {f"audio.{k}": v for k, v in model.audio.state_dict().items()}
@@ -373,4 +413,4 @@ def save(room: Room, model: AffectGPT, facts: dict[str, Any], feeder: Feeder) ->
     facts |= {"seed": room.config.train.seed, "device": device_name(room.device)}
     made = checkpoint.Checkpoint(room.config.model, state, facts, {room.language.name: sha256(room.language)})
     checkpoint.save(room.folder, made)
-    (room.folder / "joint.safetensors").symlink_to("model.safetensors")
+    (room.folder / f"{name}.safetensors").symlink_to("model.safetensors")

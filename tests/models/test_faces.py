@@ -169,7 +169,8 @@ def test_an_opening_mouth_measures_as_one(finder: FaceFinder) -> None:
     for mouth in (0.0, 0.1, 0.2):
         frame = draw(room(), 160, 120, 60, mouth)
         face = finder.detect(frame)[0]
-        whole.append(measure_face(finder.landmarks(frame, face)[0], 0.5).mouth_open)
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        whole.append(measure_face(finder.landmarks(frame, face)[0], grey).mouth_open)
         found = measure_crop(finder, crop(frame, face, 48))
         assert found is not None
         small.append(found.mouth_open)
@@ -187,16 +188,29 @@ def test_raised_brows_measure_higher(finder: FaceFinder) -> None:
 
 
 def test_measurements_do_not_depend_on_size_place_or_tilt() -> None:
-    """Ratios over the distance of the eyes, in the face's own axes; only roll and size change."""
+    """Ratios over the distance of the eyes, in the face's own axes; only roll changes."""
     points = np.random.default_rng(0).normal(0, 1, (468, 3))
     points[33, :2], points[263, :2] = (-1, 0), (1, 0)
     angle = np.radians(20)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     moved = np.concatenate([7 * points[:, :2] @ turn.T + (30, -4), points[:, 2:]], 1)
-    one, two = measure_face(points, 0.5), measure_face(moved, 0.25)
+    plain = np.full((64, 64), 128, np.uint8)
+    one, two = measure_face(points, plain), measure_face(moved, plain)
     np.testing.assert_allclose(astuple(two)[:5], astuple(one)[:5], atol=1e-9)
     assert two.roll_deg == pytest.approx(one.roll_deg + 20)
-    assert (one.size, two.size) == (0.5, 0.25)
+
+
+def test_an_open_mouth_is_told_by_its_dark_even_where_the_mesh_draws_closed_lips() -> None:
+    """The same points; a dark patch below the mouth's line counts by its height, a dark face does not."""
+    points = np.zeros((468, 3))
+    points[[33, 263, 61, 291], :2] = (30, 40), (90, 40), (48, 80), (72, 80)
+    points[[13, 14], :2] = (60, 79), (60, 81)
+    points[[50, 280, 205, 425], :2] = (35, 65), (85, 65), (38, 70), (82, 70)
+    grey = np.full((128, 128), 150, np.uint8)
+    closed = measure_face(points, grey).mouth_open
+    grey[82:94, 50:70] = 20
+    assert measure_face(points, grey).mouth_open - closed == pytest.approx(12 / 60, abs=0.02)
+    assert measure_face(points, np.full_like(grey, 20)).mouth_open == closed
 
 
 def test_what_is_no_face_is_not_measured(finder: FaceFinder) -> None:

@@ -69,7 +69,7 @@ def test_a_clip_of_equal_frames_is_the_frame() -> None:
     """Positions start at zero: a frame position that training never saw changes nothing."""
     torch.manual_seed(0)
     branch = VisionBranch(VisionConfig(encoder_size=64), 24).eval()
-    tokens, measures = torch.randn(1, 1, 4, 256), torch.zeros(1, 7)
+    tokens, measures = torch.randn(1, 1, 4, 256), torch.zeros(1, 6)
     once, often = branch.clip(tokens, measures), branch.clip(tokens.repeat(1, 8, 1, 1), measures)
     assert torch.allclose(once, often, atol=1e-4)
 

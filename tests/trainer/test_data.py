@@ -16,6 +16,7 @@ from trainer.datasets import load, near_duplicates, prepare_faces, read_fer, rea
 from trainer.mixture import Composer, norm_of
 from trainer.schedule import rate
 from trainer.smoke import make_smoke_data
+from trainer.stages import cut_in
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,14 @@ def test_the_cards_log_mel_is_the_runtimes() -> None:
     wave = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
     fast = LogMel(torch.device("cpu"))(torch.from_numpy(wave)[None])[0].numpy()
     assert np.abs(fast - log_mel(wave, 100)).max() < 1e-4
+
+
+def test_a_cut_in_rectangle_is_as_large_as_its_share() -> None:
+    """The mixed label's weight is the area that is left, wherever the rectangle falls."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        mixed, left = cut_in(torch.zeros(2, 1, 16, 24), torch.ones(2, 1, 16, 24), float(rng.random()), rng)
+        assert float(mixed.mean()) == pytest.approx(1 - left, abs=1e-6) and 0 <= left < 1
 
 
 def test_augmentation_keeps_shapes_and_repeats_with_its_seed() -> None:

@@ -8,14 +8,16 @@ import torch
 
 from models import checkpoint
 from models.errors import AffectError
+from models.language import lora_state
 from trainer.config import StageConfig
+from trainer.datasets import load
 from trainer.loop import Log, run_stage
-from trainer.run import train
+from trainer.run import resolve, train
+from trainer.smoke import SMOKE
+from trainer.stages import STAGES, Room, build, load_trained
 
-ALL = ("voice", "face", "joint")
 
-
-def go(out: Path, *overrides: str, resume: bool = False, chosen: tuple[str, ...] = ALL) -> None:
+def go(out: Path, *overrides: str, resume: bool = False, chosen: tuple[str, ...] | None = None) -> None:
     train(
         "nano", overrides, Path(), out, resume=resume, smoke=True, chosen=chosen, language=None, device="cpu", say=print
     )
@@ -26,7 +28,7 @@ def test_the_smoke_run_leaves_a_whole_checkpoint(smoke_run: Path) -> None:
     parts = {name.split(".")[0] for name in made.state}
     assert parts == {"vision", "audio", "lora"} and set(made.facts["temperatures"]) == set(made.facts["validation"])
     log = [json.loads(line) for line in (smoke_run / "metrics.jsonl").read_text().splitlines()]
-    assert {row["stage"] for row in log if row.get("event") == "done"} == set(ALL)
+    assert {row["stage"] for row in log if row.get("event") == "done"} == set(STAGES)
 
 
 def test_the_voice_stage_learns(smoke_run: Path) -> None:
@@ -36,8 +38,26 @@ def test_the_voice_stage_learns(smoke_run: Path) -> None:
     assert found["validation_uar"] > 0.25
 
 
+def test_refining_starts_from_what_the_joint_stage_left(smoke_run: Path) -> None:
+    """Every trained part is filled, LoRA and branches alike; weights of another network are refused."""
+    data, device = smoke_run / "smoke-data", torch.device("cpu")
+    room = Room(
+        resolve("nano", SMOKE), load(data), data, data / "tiny.gguf", smoke_run, device, Log(smoke_run / "..", print)
+    )
+    model, state = build(room), checkpoint.load(smoke_run).state
+    load_trained(smoke_run, model)
+    own = {f"vision.{k}": v for k, v in model.vision.state_dict().items()} | {
+        f"lora.{k}": v for k, v in lora_state(model.language).items()
+    }
+    assert any(name.startswith("lora.") for name in own)
+    assert all(torch.equal(value, state[name]) for name, value in own.items())
+    model.language.model.layers = model.language.model.layers[:1]
+    with pytest.raises(AffectError, match="another network's"):
+        load_trained(smoke_run, model)
+
+
 def test_a_used_folder_is_refused_and_done_stages_are_kept(smoke_run: Path) -> None:
-    quick = ("train.voice.steps=20", "train.face.steps=4", "train.joint.steps=8")
+    quick = ("train.voice.steps=20", "train.face.steps=4", "train.joint.steps=8", "train.refine.steps=2")
     before = (smoke_run / "model.safetensors").stat().st_mtime_ns
     with pytest.raises(AffectError, match="has a run in it"):
         go(smoke_run, *quick)
