@@ -108,7 +108,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "", base: T
             )
     base = kind() if base is None else base
     chosen = {k: _value(hints[k], value, f"{where}{k}", getattr(base, k)) for k, value in values.items()}
-    return replace(base, **chosen)  # type: ignore[type-var]  # T is a dataclass
+    return kind(**{**vars(base), **chosen})
 
 
 def override(config: T, assignments: Mapping[str, Any]) -> T:

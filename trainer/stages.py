@@ -2,7 +2,7 @@
 
 `voice` and `face` teach the encoders with heads that are thrown away: no classifier's output ever reaches the language
 model. `joint` freezes the encoders and trains Q-Formers, soft tokens and LoRA on composed items through the one loss of
-words; `refine` goes on from there with new items and more weight on the reasons. Nothing of a test split is touched.
+words; `refine` goes on from there on new items, with a faster rate for the measurements. Nothing of a test split is touched.
 """
 
 from __future__ import annotations
@@ -219,9 +219,6 @@ def build(room: Room) -> AffectGPT:
     load_encoder(room.folder, "face", model.vision.encoder)
     model.vision.encoder.requires_grad_(False)
     model.audio.encoder.requires_grad_(False)
-    if room.config.train.joint.compile and room.device.type == "cuda":
-        for layer in language.model.layers:  # type: ignore[union-attr]  # all alike: compiled once
-            layer.compile(dynamic=True)
     return model.to(room.device)
 
 
@@ -302,6 +299,9 @@ def load_trained(folder: Path, model: AffectGPT) -> None:
 
 def teach(room: Room, name: str, stage: JointConfig, model: AffectGPT, seed: int) -> None:
     """A stage of the whole network."""
+    if stage.compile and room.device.type == "cuda":
+        for layer in model.language.model.layers:  # all alike: compiled once
+            layer.compile(dynamic=True)
     feeder, tokenizer = Feeder(room), Tokenizer(room.language)
     composer = Composer(room.corpus, "train", stage.mixture, mistakes(room.folder))
     feed = Prefetch(composer, collator(model, tokenizer, stage.reason_weight, stage.parts), stage, seed)
