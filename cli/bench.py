@@ -61,9 +61,7 @@ def speed(
     ),
     bundle: Annotated[str, typer.Option(help="bundle, by name or folder")] = "nano",
     threads: Annotated[int | None, typer.Option(min=1, help="threads")] = None,
-    hours: Annotated[
-        bool, typer.Option("--hours/--no-hours", help="also a two-hour file, made first (minutes)")
-    ] = False,
+    hours: Annotated[bool, typer.Option("--hours/--no-hours", help="also a two-hour file, made first")] = False,
 ) -> None:
     """Time readings on this machine; medians of 5, with their bars."""
     from runtime.speed import machine, measure  # isort: skip  # llama.cpp before numpy
