@@ -141,11 +141,9 @@ def load_engine(
         from runtime.engine import Engine
     except ModuleNotFoundError as error:
         raise missing_module(error) from error
-    from models.emotions import choose_labels
 
     engine = Engine.load(bundle, device, threads, asr_model)
-    if labels is not None:
-        choose_labels(labels, engine.bundle.spec["labels"])
+    engine.wanted(labels)
     if not engine.bundle.verified and not quiet:
         print(f"affect: the bundle {visible(engine.bundle.name)} was never verified", file=sys.stderr)
     return engine

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from models.emotions import PLAIN_WORD
 from models.errors import AffectError
 from models.prompt import PROMPT_VERSION
 
@@ -218,7 +219,7 @@ def _check_version(spec: Mapping[str, Any]) -> None:
 
 def _check_words(spec: Mapping[str, Any]) -> None:
     labels = spec["labels"]
-    plain = all(isinstance(x, str) and re.fullmatch(r"[\w][\w '-]{0,31}", x) for x in labels)
+    plain = all(isinstance(x, str) and PLAIN_WORD.fullmatch(x) for x in labels)
     if not plain or len(set(labels)) != len(labels) or not (labels or spec["open_labels"]):
         raise AffectError(f"{MANIFEST}: labels are not distinct plain words", CURE, "bad_bundle")
     for key, value in spec["temperatures"].items():

@@ -3,6 +3,7 @@
 Knows words only: nothing of scores, prompts or data sets' files.
 """
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -10,6 +11,9 @@ from models.errors import AffectError
 
 LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 """nano's closed list: the eight classes of RAVDESS; FER2013, MELD and Ekman's grouping use seven of them."""
+
+PLAIN_WORD = re.compile(r"[\w][\w '-]{0,31}")
+"""What a label may look like: it becomes part of a grammar."""
 
 NOUNS = {
     "neutral": "no strong feeling",
@@ -54,3 +58,13 @@ def choose_labels(words: Sequence[str], allowed: Sequence[str]) -> tuple[str, ..
     if not wanted:
         raise AffectError("no label was given", f"choose from: {', '.join(allowed)}", "bad_labels")
     return tuple(label for label in allowed if label in wanted)
+
+
+def own_labels(words: Sequence[str]) -> tuple[str, ...]:
+    """`--labels` for a bundle with an open list: any plain words, lower-cased. Raises AffectError `bad_labels`."""
+    wanted = tuple(dict.fromkeys(word.strip().lower() for word in words if word.strip()))
+    odd = [word for word in wanted if not PLAIN_WORD.fullmatch(word)]
+    if odd or not wanted:
+        problem = f"not a plain word: {odd[0]}" if odd else "no label was given"
+        raise AffectError(problem, "words of letters, like: hopeful,worried", "bad_labels")
+    return wanted

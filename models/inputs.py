@@ -1,16 +1,17 @@
-"""What the encoders are given for a clip: the one way from face crops and sound to arrays, for training, verification and
+"""What the encoders are given for a clip: the one way from pictures and sound to arrays, for training, verification and
 live use. Knows arrays; nothing of networks or prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
+import cv2
 import numpy as np
 
-from models.faces import FaceFinder, FaceMeasures, measure_crop
+from models.faces import FaceFinder, FaceMeasures, crop, measure_crop
 from models.sound import VoiceMeasures, is_silent, log_mel, measure_voice, windows
 
 FEW = 4  # crops up to which their mirror images are shown beside them
@@ -18,10 +19,14 @@ FEW = 4  # crops up to which their mirror images are shown beside them
 
 @dataclass(frozen=True)
 class Seen:
-    """crops uint8 [T, S, S] grey; measures: the frames' mean, nan where no frame could be measured."""
+    """What the image encoder gets: grey face crops uint8 [T, S, S], or whole frames [T, S, S, 3] RGB.
+
+    measures: the faces' mean, nan where none could be measured; faces: the clip's frames that have the face.
+    """
 
     crops: np.ndarray
     measures: FaceMeasures
+    faces: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,34 @@ class Heard:
 def see(finder: FaceFinder, crops: np.ndarray) -> Seen:
     """Face crops with their mean measurements; a few crops are shown in the mirror, too, as training shows a face in
     several views (FER2013's validation part: 700 faces: accuracy .669 without, .680 with)."""
-    found = [m for m in (measure_crop(finder, crop) for crop in crops) if m is not None]
     shown = np.concatenate([crops, crops[:, :, ::-1]]) if len(crops) <= FEW else crops
-    return Seen(shown, mean_measures(found))
+    return Seen(shown, measure_crops(finder, crops))
+
+
+def see_faces(finder: FaceFinder, frames: np.ndarray, size: int) -> Seen | None:
+    """The main person's face in frames uint8 [T, H, W, 3] RGB; None where there is none."""
+    faces, crops = face_crops(finder, frames, size)
+    return replace(see(finder, np.stack(crops)), faces=faces) if faces else None
+
+
+def see_frames(finder: FaceFinder, frames: np.ndarray, size: int) -> Seen | None:
+    """Whole frames uint8 [T, H, W, 3] RGB squeezed to [T, size, size, 3], faces in them measured; None without frames."""
+    if not len(frames):
+        return None
+    faces, crops = face_crops(finder, frames, size)
+    squares = np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in frames])
+    return Seen(squares, measure_crops(finder, crops), faces)
+
+
+def face_crops(finder: FaceFinder, frames: np.ndarray, size: int) -> tuple[tuple[int, ...], list[np.ndarray]]:
+    """Which frames have the main person's face, and its grey crops uint8 [size, size]."""
+    found = {i: face for i, face in enumerate(finder.follow(frames)) if face is not None}
+    return tuple(found), [crop(frames[i], face, size) for i, face in found.items()]
+
+
+def measure_crops(finder: FaceFinder, crops: Iterable[np.ndarray]) -> FaceMeasures:
+    """The mean measurements of the crops in which the mesh finds a face."""
+    return mean_measures([m for m in (measure_crop(finder, crop) for crop in crops) if m is not None])
 
 
 def mean_measures(found: Sequence[FaceMeasures]) -> FaceMeasures:

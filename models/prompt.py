@@ -12,7 +12,10 @@ The reply, labels first:
     Words: "leave me alone" pushes someone away.
     So: All of it speaks of anger.
 
-The headings are forced, the words after them are the language model's own.
+The headings are forced, the words after them are the language model's own. In prose, the reason first:
+
+    The brows are pulled down and the voice is loud, which speaks of anger.
+    Feels: angry, sad
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from dataclasses import dataclass
 PROMPT_VERSION = 1
 MAX_WORDS = 600  # characters of a transcript that reach the model: about 140 tokens
 CONTENT_TOKENS = 48  # most tokens of one line of the reply
+PROSE_TOKENS = 160  # and of a reason in prose
 END = "<|im_end|>"
 HEADINGS = {"visual": "Face:", "audio": "Voice:", "text": "Words:"}
 LABELS_HEADING = "Feels:"
@@ -85,13 +89,13 @@ def head() -> list[Piece]:
     ]
 
 
-def body(present: Present) -> list[Piece]:
-    """What follows the head: the inputs, absent ones said, up to where the reply starts."""
+def body(present: Present, form: str = "labels-first") -> list[Piece]:
+    """What follows the head: the inputs, absent ones said, up to the model's own words in a `reply_form` of bundles."""
     pieces: list[Piece] = [Text("\nFace:"), Media("visual") if present.visual else Text(" none")]
     pieces += [Text("\nVoice:"), Media("audio") if present.audio else Text(" none")]
     pieces += [Text("\nWords:"), Text(f' "{present.words}"' if present.words is not None else " none")]
     pieces += [Control(END), Text("\n"), Control("<|im_start|>"), Text("assistant\n")]
-    return [*pieces, Text(LABELS_HEADING)]
+    return pieces if form == "prose" else [*pieces, Text(LABELS_HEADING)]
 
 
 def clean_words(words: str | None, limit: int = MAX_WORDS) -> str | None:
@@ -144,6 +148,12 @@ def label_grammar(labels: Sequence[str], most: int = 3) -> str:
     more = "".join(' (", " word' for _ in range(min(most, len(labels)) - 1))
     close = ")?" * (min(most, len(labels)) - 1)
     return f'root ::= " " word{more}{close} "\\n"\nword ::= {words}\n'
+
+
+def open_grammar(most: int = 3) -> str:
+    """GBNF for the first line where the list is open: one to `most` labels of one or two lowercase words."""
+    more = ' (", " label' * (most - 1) + ")?" * (most - 1)
+    return f'root ::= " " label{more} "\\n"\nlabel ::= word ([ -] word)?\nword ::= [a-z]{{2,24}}\n'
 
 
 def split_labels(line: str) -> tuple[str, ...]:

@@ -36,7 +36,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Label:
-    """A word of the bundle's list with its calibrated probability; `named` when the reply wrote it."""
+    """A word of the bundle's list with its calibrated probability; `named` when the reply wrote it.
+
+    Where the list is open only named words are given; a score is then the model's own probability of that word.
+    """
 
     name: str
     score: float

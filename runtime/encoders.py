@@ -1,4 +1,4 @@
-"""The exported encoders: grey face crops and log-mel windows in, soft tokens out, through onnxruntime.
+"""The exported encoders: face crops or whole frames, and log-mel windows in, soft tokens out, through onnxruntime.
 
 Mirrors export/encoders.py. After a session is made its provider is read back: onnxruntime falls back to the CPU without a
 word. Knows graphs and arrays; nothing of clips, prompts or language models.
@@ -73,8 +73,11 @@ class Encoders:
         return np.asarray(self.sessions[graph].run(None, inputs)[0])
 
     def faces(self, crops: np.ndarray) -> np.ndarray:
-        """Grey crops uint8 [T, S, S] -> tokens float32 [T, q, C]."""
-        return self.run("vision.frame", pixels=normalise(crops))
+        """Grey crops uint8 [T, S, S], or RGB frames uint8 [T, S, S, 3] for a graph that takes them as they are.
+
+        Returns tokens float32 [T, q, C].
+        """
+        return self.run("vision.frame", pixels=crops if crops.ndim == 4 else normalise(crops))
 
     def picture(self, tokens: np.ndarray, measures: np.ndarray) -> np.ndarray:
         """Frames' tokens [T, q, C] and raw measurements [M] (nan where unknown) -> soft tokens [N, D]."""

@@ -1,4 +1,4 @@
-"""The engine: a clip in, a Reading out. Encoders give soft tokens, the language model writes labels, then the reason.
+"""The engine: a clip in, a Reading out. Encoders give soft tokens, the language model writes labels and the reason.
 
 The one place where the rooms' parts meet: media and words from outside, faces and sound measured, encoders and language
 model run, the reply parsed. Knows nothing of consoles. Deterministic: two readings of one clip differ in cost alone.
@@ -11,47 +11,32 @@ from runtime.language import Language  # isort: skip  # llama.cpp before numpy: 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from models.bundle import Bundle, load_bundle
-from models.emotions import choose_labels
+from models.emotions import choose_labels, own_labels
 from models.errors import AffectError
-from models.faces import FaceFinder, FaceMeasures, crop
-from models.inputs import Heard, Seen, hear, numbers, see
+from models.faces import FaceFinder, FaceMeasures
+from models.inputs import Heard, Seen, hear, numbers, see, see_faces, see_frames
 from models.items import read_item
 from models.media import read_clip, subtitle_file
 from models.packages import package_file, sha256
-from models.prompt import (
-    CONTENT_TOKENS,
-    Control,
-    Media,
-    Piece,
-    Present,
-    Reply,
-    Text,
-    body,
-    clean_words,
-    conflict,
-    head,
-    headings,
-    label_grammar,
-    split_labels,
-)
-from models.reading import Clip, Clue, Cost, Label, Reading, Segment
+from models.prompt import Control, Media, Piece, Present, Text, body, clean_words, head
+from models.reading import Clip, Clue, Cost, Reading, Segment
 from models.sound import SAMPLE_RATE, VoiceMeasures, spoken_span
 from models.tongues import is_english
 from runtime.encoders import Encoders
+from runtime.reply import Event, Writer, nothing
 from runtime.speech import Speech, asr_available
 
 GRAPHS = ("vision.frame", "vision.clip", "audio.window", "audio.clip")
-LABEL_TOKENS = 16  # three labels with their commas
-Event = Callable[[str, Any], None]
 
 
 def default_threads() -> int:
@@ -130,8 +115,7 @@ class Engine:
         self.finder = FaceFinder()
         self.speech: Speech | None = None
         self.load_seconds = 0.0
-        self.newline = language.tokenize("\n")
-        self.stopped: Callable[[], bool] | None = None
+        self.writer = Writer(language, bundle.spec)
         self.language.keep_head(self.embeddings(head(), {}))
 
     @classmethod
@@ -146,12 +130,6 @@ class Engine:
         """A bundle by name or folder, checked. Raises AffectError: what is wrong with it, or what is not installed."""
         began = time.perf_counter()
         found = load_bundle(bundle)
-        if found.spec["picture"] != "face" or found.spec["reply_form"] != "labels-first":
-            raise AffectError(
-                f"bundle {found.name} is of a form that this version can't read",
-                "pip install -U affectgpt",
-                "bad_bundle",
-            )
         where, count = choose_device(device), threads or default_threads()
         encoders = Encoders(
             {name: found.file(f"{name}.onnx") for name in GRAPHS}, found.spec["preprocessing"], where, count
@@ -218,16 +196,14 @@ class Engine:
     ) -> Reading:
         """Reads a Clip; encoders run in a second thread while speech is recognised."""
         watch = watch or Stopwatch(time.perf_counter())
-        wanted = choose_labels(labels, self.bundle.spec["labels"]) if labels else tuple(self.bundle.spec["labels"])
+        wanted = self.wanted(labels)
         with ThreadPoolExecutor(1) as pool:
             encoding = pool.submit(self.encode, clip, watch)
             words = self.words_of(clip, transcript, language)
-            faces, seen, heard, soft = encoding.result()
+            seen, heard, soft = encoding.result()
         inputs = Inputs(soft, Present(seen is not None, heard is not None, words.read), seen, heard)
         segment = self.segment(inputs, wanted, watch, on_event)
-        segment = self.complete(
-            segment, clip, words, faces, inputs, {"video": video, "audio": audio, "words": transcript}
-        )
+        segment = self.complete(segment, clip, words, inputs, {"video": video, "audio": audio, "words": transcript})
         if on_event:
             on_event("done", segment)
         return Reading(source, self.program(), self.identity(), (segment,), self.cost(watch, words))
@@ -241,16 +217,17 @@ class Engine:
         only_labels: bool = False,
         blank: Sequence[str] = (),
     ) -> Segment:
-        """Reads grey face crops uint8 [T, S, S], a waveform and words, any of them None. `only_labels` stops the reply after
-        the labels; soft tokens of the modalities in `blank` are set to zero (for the ablation)."""
+        """Reads grey face crops uint8 [T, S, S], a waveform and words, any of them None; a bundle that sees whole frames gets
+        them as `faces`, uint8 [T, H, W, 3] RGB. `only_labels` stops the reply after the labels; soft tokens of the modalities
+        in `blank` are set to zero (for the ablation)."""
         watch = Stopwatch(time.perf_counter())
-        seen = None if faces is None else see(self.finder, faces)
+        look = self.look if self.bundle.spec["picture"] == "frame" else partial(see, self.finder)
+        seen = None if faces is None else look(faces)
         heard = self.hear(wave)
         soft = self.soft_tokens(seen, heard)
         soft = {name: np.zeros_like(value) if name in blank else value for name, value in soft.items()}
         present = Present(seen is not None, heard is not None, clean_words(words))
-        wanted = choose_labels(labels, self.bundle.spec["labels"]) if labels else tuple(self.bundle.spec["labels"])
-        return self.segment(Inputs(soft, present, seen, heard), wanted, watch, None, only_labels)
+        return self.segment(Inputs(soft, present, seen, heard), self.wanted(labels), watch, None, only_labels)
 
     def selfcheck(self) -> list[str]:
         """Reads the bundle's own small inputs; one line for each whose labels are not the stored ones."""
@@ -262,21 +239,31 @@ class Engine:
                 problems.append(f"{item.id} gives {', '.join(named)}, not {', '.join(item.labels)}")
         return problems
 
+    def wanted(self, labels: Sequence[str] | None) -> tuple[str, ...]:
+        """The labels to choose from: the user's, else the bundle's; none where any word may be named.
+
+        Raises AffectError `bad_labels`.
+        """
+        spec = self.bundle.spec
+        if labels is None:
+            return () if spec["open_labels"] else tuple(spec["labels"])
+        return own_labels(labels) if spec["open_labels"] else choose_labels(labels, spec["labels"])
+
     # ------------------------------------------------------------------ senses
 
-    def encode(
-        self, clip: Clip, watch: Stopwatch
-    ) -> tuple[list[int], Seen | None, Heard | None, dict[str, np.ndarray]]:
-        """Which frames have the face, what is seen and heard, and both as soft tokens."""
+    def encode(self, clip: Clip, watch: Stopwatch) -> tuple[Seen | None, Heard | None, dict[str, np.ndarray]]:
+        """What is seen and heard, and both as soft tokens."""
         began = time.perf_counter()
-        found = [(i, face) for i, face in enumerate(self.finder.follow(clip.frames)) if face is not None]
-        size = self.bundle.spec["preprocessing"]["image_size"]
-        crops = [crop(clip.frames[i], face, size) for i, face in found]
-        seen = see(self.finder, np.stack(crops)) if crops else None
+        seen = self.look(clip.frames)
         heard = self.hear(clip.waveform)
         soft = self.soft_tokens(seen, heard)
         watch.encode = time.perf_counter() - began
-        return [i for i, _ in found], seen, heard, soft
+        return seen, heard, soft
+
+    def look(self, frames: np.ndarray) -> Seen | None:
+        """What the bundle's image encoder gets of frames uint8 [T, H, W, 3] RGB: the face, or all of them whole."""
+        see_clip = see_frames if self.bundle.spec["picture"] == "frame" else see_faces
+        return see_clip(self.finder, frames, self.bundle.spec["preprocessing"]["image_size"])
 
     def hear(self, wave: np.ndarray | None) -> Heard | None:
         """Windows and measurements of a waveform; None for silence."""
@@ -351,77 +338,30 @@ class Engine:
         on_event: Event | None,
         only_labels: bool = False,
     ) -> Segment:
-        """Labels, then the reason, of the inputs; without any input nothing is asked and nothing claimed."""
+        """Labels and reason of the inputs; without any input nothing is asked and nothing claimed."""
         if not inputs.present.modalities:
             watch.first_label = time.perf_counter() - watch.began
             return nothing(allowed)
         self.language.keep_head(self.embeddings(head(), {}))
-        self.language.prefill(self.embeddings(body(inputs.present), inputs.soft))
-        scores = self.label_scores(inputs.present, allowed)
-        named = split_labels(self.language.text(self.language.choose(label_grammar(allowed), LABEL_TOKENS)))
-        labels = tuple(sorted((Label(n, s, n in named) for n, s in scores.items()), key=lambda x: (-x.score, x.name)))
-        watch.first_label = time.perf_counter() - watch.began
-        if on_event:
-            on_event("labels", list(labels))
-        reply = Reply(named, {}, "") if only_labels else self.write_reason(inputs.present, named, watch, on_event)
-        sure = labels[0].score >= self.bundle.spec["unsure_below"]
-        clues = {name: (Clue(words, 0.0, 0.0),) for name, words in reply.clues.items()}
-        said = conflict(reply.conclusion, allowed)
-        said = {k: v for k, v in (said or {}).items() if k in inputs.present.modalities}
-        return Segment(
-            0.0,
-            0.0,
-            "ok" if sure else "unsure",
-            labels,
-            said if len(set(said.values())) > 1 else None,
-            reply.reason,
-            clues,
-            None,
-            (),
-        )
-
-    def label_scores(self, present: Present, allowed: Sequence[str]) -> dict[str, float]:
-        """Calibrated probabilities over the allowed labels, from the language model's own first label token."""
-        found = self.language.scores([self.language.tokenize(f" {label}") for label in allowed])
-        heat = float(self.bundle.spec["temperatures"].get(present.key, 1.0))
-        weights = np.exp((found - found.max()) / heat)
-        return dict(zip(allowed, (weights / weights.sum()).tolist(), strict=True))
-
-    def write_reason(self, present: Present, named: tuple[str, ...], watch: Stopwatch, on_event: Event | None) -> Reply:
-        """The lines after the labels: forced headings, free words, greedily."""
-        began = time.perf_counter()
-        lines: dict[str, str] = {}
-        for index, (name, heading) in enumerate(headings(present)):
-            self.language.feed([*(self.newline if index else []), *self.language.tokenize(heading)])
-            written: list[int] = []
-            for piece in self.pieces(written):
-                if on_event:
-                    on_event("words", piece)
-            watch.tokens += len(written)
-            lines[name] = self.language.text(written).strip()
-        watch.writing = time.perf_counter() - began
-        return Reply(named, {k: v for k, v in lines.items() if k != "conclusion"}, lines["conclusion"])
-
-    def pieces(self, written: list[int]) -> Iterator[str]:
-        """The text of a line as it forms; its tokens are gathered in `written`."""
-        shown = ""
-        for token in self.language.write(CONTENT_TOKENS, set(self.newline), self.stopped):
-            written.append(token)
-            text = self.language.text(written)
-            if not text.endswith("\ufffd"):  # a letter of several tokens is not whole yet
-                yield text[len(shown) :]
-                shown = text
+        asked = body(inputs.present, self.bundle.spec["reply_form"])
+        self.language.prefill(self.embeddings(asked, inputs.soft))
+        written = self.writer.write(inputs.present, allowed, only_labels, on_event or (lambda kind, value: None))
+        watch.first_label = written.known - watch.began
+        watch.tokens, watch.writing = written.tokens, written.seconds
+        return written.segment
 
     # ------------------------------------------------------------------ what is said beside the reply
 
     def complete(
-        self, segment: Segment, clip: Clip, words: Words, faces: list[int], inputs: Inputs, asked: Mapping[str, bool]
+        self, segment: Segment, clip: Clip, words: Words, inputs: Inputs, asked: Mapping[str, bool]
     ) -> Segment:
         """Times and measured values of the clues, the transcript, what was missing and why."""
         spans = {"visual": (clip.start, clip.end), "audio": (clip.start, clip.end), "text": (clip.start, clip.end)}
         values: dict[str, dict[str, float]] = {"visual": {}, "audio": {}, "text": {}}
         if inputs.seen is not None:
-            spans["visual"] = (float(clip.times[faces[0]]), float(clip.times[faces[-1]]))
+            if inputs.seen.faces:
+                first, last = inputs.seen.faces[0], inputs.seen.faces[-1]
+                spans["visual"] = (float(clip.times[first]), float(clip.times[last]))
             values["visual"] = known(inputs.seen.measures)
         if inputs.heard is not None and clip.waveform is not None:
             values["audio"] = known(inputs.heard.measures)
@@ -469,14 +409,6 @@ class Engine:
         )
 
 
-def nothing(allowed: Sequence[str]) -> Segment:
-    """The reading of no input at all."""
-    labels = tuple(Label(name, 1 / len(allowed)) for name in allowed)
-    return Segment(
-        0.0, 0.0, "unsure", labels, None, "", {}, None, (), ("nothing to read: no face, no voice, no words",)
-    )
-
-
 def known(measures: FaceMeasures | VoiceMeasures) -> dict[str, float]:
     """The measurements that could be taken."""
     return {name: float(value) for name, value in asdict(measures).items() if np.isfinite(value)}
@@ -489,7 +421,7 @@ def absent(clip: Clip, inputs: Inputs, asked: Mapping[str, bool]) -> list[str]:
         notes.append("the picture was left out")
     elif not len(clip.frames):
         notes.append("there is no picture")
-    elif inputs.seen is None:
+    elif inputs.seen is None or not inputs.seen.faces:
         notes.append("no face was found")
     if not asked["audio"]:
         notes.append("the sound was left out")

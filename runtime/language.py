@@ -180,14 +180,24 @@ class Language:
             self.feed([])
         return self.last
 
-    def scores(self, candidates: Sequence[Sequence[int]]) -> np.ndarray:
+    def mark(self) -> tuple[int, np.ndarray]:
+        """The place after all that was fed and chosen, for `go_back`."""
+        return self.position + len(self.pending), self.logits()
+
+    def go_back(self, place: tuple[int, np.ndarray]) -> None:
+        """Forgets what came after a `mark` of this prompt."""
+        self._drop_after(place[0])
+        self.last = place[1]
+
+    def scores(self, candidates: Sequence[Sequence[int]], whole: bool = False) -> np.ndarray:
         """Log-probabilities float32 [n] over the whole vocabulary of each candidate's tokens coming next.
 
-        Where the first tokens are distinct they alone decide; else the whole sequences do, sharing the prompt's KV.
+        Where the first tokens are distinct they alone decide, unless `whole`; else the whole sequences do, sharing the
+        prompt's KV.
         """
         first = [ids[0] for ids in candidates]
         now = log_softmax(self.logits())
-        if len(set(first)) == len(first):
+        if len(set(first)) == len(first) and not whole:
             return now[first]
         return now[first] + self._rest_scores(candidates)
 
@@ -253,6 +263,11 @@ class Language:
         one = ctypes.create_string_buffer(1)
         piece, words = llama.llama_token_to_piece, range(self.words)
         return [i for i in words if piece(self.vocabulary, i, one, 1, 0, False) == 1]
+
+    @cached_property
+    def breaks(self) -> set[int]:
+        """The tokens with a newline in their text."""
+        return {i for i in range(self.words) if b"\n" in self._piece(i)}
 
     def _pick(self, rules: Any, logits: np.ndarray) -> int:
         """The likeliest token that the grammar allows. Raises AffectError `bad_grammar` where there is none."""

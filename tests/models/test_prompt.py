@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.emotions import LABELS, canonical, choose_labels
+from models.emotions import LABELS, canonical, choose_labels, own_labels
 from models.errors import AffectError
 from models.prompt import (
     MAX_WORDS,
@@ -18,6 +18,7 @@ from models.prompt import (
     headings,
     label_grammar,
     label_text,
+    open_grammar,
     split_labels,
 )
 
@@ -55,6 +56,12 @@ def test_long_words_are_cut_between_words() -> None:
     assert cut is not None and len(cut) <= MAX_WORDS and cut.endswith("word")
 
 
+def test_a_prompt_for_prose_ends_where_the_reply_starts() -> None:
+    """No heading of labels is forced before the reason; the rest of the prompt is the same."""
+    first, prose = body(Present(words="x")), body(Present(words="x"), "prose")
+    assert first == [*prose, Text("Feels:")] and prose[-1] == Text("assistant\n")
+
+
 def test_a_reply_has_a_line_for_each_present_input_and_a_conclusion() -> None:
     """No line of a missing modality can be written: its heading is never fed."""
     assert [name for name, _ in headings(Present(audio=True, words="x"))] == ["audio", "text", "conclusion"]
@@ -66,6 +73,14 @@ def test_a_reply_has_a_line_for_each_present_input_and_a_conclusion() -> None:
 def test_what_the_grammar_allows_is_what_the_parser_reads() -> None:
     assert split_labels(label_text(("angry", "sad"))) == ("angry", "sad")
     assert label_grammar(["a"]).startswith('root ::= " " word "\\n"')
+
+
+def test_an_open_grammar_allows_one_to_three_labels_of_plain_words() -> None:
+    """Nothing but lowercase letters, so that no control text and no sentence can become a label."""
+    root, label, word = open_grammar().splitlines()
+    assert root == 'root ::= " " label (", " label (", " label)?)? "\\n"'
+    assert (label, word) == ("label ::= word ([ -] word)?", "word ::= [a-z]{2,24}")
+    assert open_grammar(1).startswith('root ::= " " label "\\n"\n')
 
 
 @pytest.mark.parametrize(
@@ -86,3 +101,12 @@ def test_labels_are_chosen_in_the_lists_order_and_unknown_ones_refused() -> None
     assert canonical(" Fear ") == "fearful"
     with pytest.raises(AffectError, match="did you mean angry"):
         choose_labels(["angryy"], LABELS)
+
+
+def test_labels_of_a_users_own_are_plain_words() -> None:
+    """They become part of a grammar: a quote or a newline in one would change it."""
+    assert own_labels([" Joy", "worn-out", "joy", ""]) == ("joy", "worn-out")
+    for wrong in (['x"'], ["a\nb"], ["\\"], [], [" "], ["a" * 33]):
+        with pytest.raises(AffectError) as refused:
+            own_labels(wrong)
+        assert refused.value.code == "bad_labels"

@@ -157,6 +157,21 @@ def test_scores_of_sequences_share_the_prompt_and_leave_it_as_it_was(
     assert np.abs(language.logits() - logits_after(model, [*ids, 9])).max() <= 1e-4
 
 
+def test_going_back_forgets_what_was_chosen_since(language: Language, model: tiny.TinyLlama) -> None:
+    """Labels are scored where they begin, then fed again: neither leaves a trace. A pending token before counts, too."""
+    ids = some_ids(12)
+    language.feed(ids)
+    ids += list(language.write(1, set()))
+    place = language.mark()
+    list(language.write(5, set()))
+    language.go_back(place)
+    (score,) = language.scores([[40, 41]], whole=True)
+    parts = [log_softmax(logits_after(model, rest))[token] for rest, token in ((ids, 40), ([*ids, 40], 41))]
+    assert score == pytest.approx(sum(parts), abs=1e-3)
+    language.feed([9])
+    assert np.abs(language.logits() - logits_after(model, [*ids, 9])).max() <= 1e-4
+
+
 GRAMMAR = 'root ::= " " word (", " word)? "\\n"\nword ::= "happy" | "unhappy" | "sad"\n'
 
 

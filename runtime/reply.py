@@ -1,0 +1,148 @@
+"""The reply to a prompt, written in the bundle's form: labels then lines, or prose then labels; a closed list or open words.
+
+Knows the language model and the wording of replies; nothing of clips, encoders or what was measured.
+"""
+
+from __future__ import annotations
+
+from runtime.language import Language  # isort: skip  # llama.cpp before numpy
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.prompt import (
+    CONTENT_TOKENS,
+    LABELS_HEADING,
+    PROSE_TOKENS,
+    Present,
+    Reply,
+    conflict,
+    headings,
+    label_grammar,
+    open_grammar,
+    split_labels,
+)
+from models.reading import Clue, Label, Segment
+
+LABEL_TOKENS = 160  # the grammar ends sooner: three open labels, letter by letter
+Event = Callable[[str, Any], None]
+
+
+@dataclass
+class Written:
+    """A reply as a Segment without times; when its labels were known (perf_counter), tokens and seconds of the reason."""
+
+    segment: Segment
+    known: float
+    tokens: int
+    seconds: float
+
+
+class Writer:
+    """Writes replies to prompts that `language` has just read, as a bundle's `spec` wants them. One reply at a time."""
+
+    def __init__(self, language: Language, spec: Mapping[str, Any]) -> None:
+        self.language, self.spec = language, spec
+        self.newline = language.tokenize("\n")
+        self.stopped: Callable[[], bool] | None = None
+        self.tokens, self.seconds, self.known = 0, 0.0, 0.0
+
+    def write(self, present: Present, allowed: Sequence[str], only_labels: bool, say: Event) -> Written:
+        """A whole reply; labels of `allowed`, any words where it is empty. `only_labels` ends it as soon as they are known.
+
+        `say` gets ("words", piece) as the reason forms and ("labels", [Label, ...]) once.
+        """
+        self.tokens, self.seconds = 0, 0.0
+        prose = self.prose(say) if self.spec["reply_form"] == "prose" else None
+        labels, named = self.labels(present, allowed, say)
+        reply = Reply(named, {}, prose or "")
+        if prose is None and not only_labels:
+            reply = self.lines(present, named, say)
+        said = None if prose is not None else differing(reply.conclusion, allowed or named, present)
+        clues = {name: (Clue(words, 0.0, 0.0),) for name, words in reply.clues.items()}
+        status = "ok" if labels[0].score >= self.spec["unsure_below"] else "unsure"
+        segment = Segment(0.0, 0.0, status, labels, said, reply.reason, clues, None, ())
+        return Written(segment, self.known, self.tokens, self.seconds)
+
+    # ------------------------------------------------------------------ labels
+
+    def labels(self, present: Present, allowed: Sequence[str], say: Event) -> tuple[tuple[Label, ...], tuple[str, ...]]:
+        """Labels best first, and the named words as they were written."""
+        scores, named = self.closed(present, allowed) if allowed else self.open()
+        labels = tuple(sorted((Label(n, s, n in named) for n, s in scores.items()), key=lambda x: (-x.score, x.name)))
+        self.known = time.perf_counter()
+        say("labels", list(labels))
+        return labels, named
+
+    def closed(self, present: Present, allowed: Sequence[str]) -> tuple[dict[str, float], tuple[str, ...]]:
+        """Calibrated probabilities over the allowed labels, from the language model's own first label token; named ones."""
+        found = self.language.scores([self.language.tokenize(f" {label}") for label in allowed])
+        heat = float(self.spec["temperatures"].get(present.key, 1.0))
+        weights = np.exp((found - found.max()) / heat)
+        named = split_labels(self.language.text(self.language.choose(label_grammar(allowed), LABEL_TOKENS)))
+        return dict(zip(allowed, (weights / weights.sum()).tolist(), strict=True)), named
+
+    def open(self) -> tuple[dict[str, float], tuple[str, ...]]:
+        """The named words, each with its probability, over the whole vocabulary, of being written first."""
+        place = self.language.mark()
+        chosen = self.language.choose(open_grammar(), LABEL_TOKENS)
+        named = split_labels(self.language.text(chosen))
+        self.language.go_back(place)
+        found = self.language.scores([self.language.tokenize(f" {word}") for word in named], whole=True)
+        self.language.feed(chosen)
+        return dict(zip(named, np.exp(found).tolist(), strict=True)), named
+
+    # ------------------------------------------------------------------ the reason
+
+    def prose(self, say: Event) -> str:
+        """The reason before the labels: free words up to a newline, greedily; then the labels' heading."""
+        text = self.line([], PROSE_TOKENS, self.language.breaks, say)
+        self.language.feed([*self.newline, *self.language.tokenize(LABELS_HEADING)])
+        return text
+
+    def lines(self, present: Present, named: tuple[str, ...], say: Event) -> Reply:
+        """The lines after the labels: forced headings, free words, greedily."""
+        lines: dict[str, str] = {}
+        for index, (name, heading) in enumerate(headings(present)):
+            forced = [*(self.newline if index else []), *self.language.tokenize(heading)]
+            lines[name] = self.line(forced, CONTENT_TOKENS, set(self.newline), say)
+        return Reply(named, {k: v for k, v in lines.items() if k != "conclusion"}, lines["conclusion"])
+
+    def line(self, forced: Sequence[int], most: int, stop: set[int], say: Event) -> str:
+        """What follows the forced tokens, up to one of `stop`; counted and timed."""
+        began = time.perf_counter()
+        self.language.feed(forced)
+        written: list[int] = []
+        for piece in self.pieces(most, stop, written):
+            say("words", piece)
+        self.tokens += len(written)
+        self.seconds += time.perf_counter() - began
+        return self.language.text(written).strip()
+
+    def pieces(self, most: int, stop: set[int], written: list[int]) -> Iterator[str]:
+        """The text of a line as it forms; its tokens are gathered in `written`."""
+        shown = ""
+        for token in self.language.write(most, stop, self.stopped):
+            written.append(token)
+            text = self.language.text(written)
+            if not text.endswith("\ufffd"):  # a letter of several tokens is not whole yet
+                yield text[len(shown) :]
+                shown = text
+
+
+def differing(conclusion: str, labels: Sequence[str], present: Present) -> dict[str, str] | None:
+    """What the conclusion says that the present senses show, where they differ."""
+    said = {k: v for k, v in (conflict(conclusion, labels) or {}).items() if k in present.modalities}
+    return said if len(set(said.values())) > 1 else None
+
+
+def nothing(allowed: Sequence[str]) -> Segment:
+    """The reading of no input at all: no label of the list stands out, an open list has none."""
+    labels = tuple(Label(name, 1 / len(allowed)) for name in allowed)
+    return Segment(
+        0.0, 0.0, "unsure", labels, None, "", {}, None, (), ("nothing to read: no face, no voice, no words",)
+    )

@@ -1,0 +1,188 @@
+"""The three forms of a bundle: open labels, a reason in prose, whole frames; each on the shipped bundle, changed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from cli.view import panel
+from models.bundle import EMBEDDED, MANIFEST, fingerprint
+from models.errors import AffectError
+from models.reading import Reading
+from tests.media_files import make_film
+
+ROOT = Path(__file__).parents[2]
+CLIP = ROOT / "examples/grid.mp4"
+WORDS = "I am so happy that you came!"
+SCHEMA = json.loads((ROOT / "models/schema.json").read_text(encoding="utf-8"))
+SIZE, TOKENS, WIDTH = 48, 4, 256  # of the shipped bundle's frames and of what its vision.frame gives
+
+Load = Callable[..., Engine]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """The shipped bundle with another manifest, and other graphs, loaded."""
+
+    def load(graph: onnx.ModelProto | None = None, **changes: Any) -> Engine:
+        folder = tmp_path / "variant"
+        shutil.copytree(EMBEDDED / "nano", folder)
+        spec = {**json.loads((folder / MANIFEST).read_text(encoding="utf-8")), **changes}
+        if graph is not None:
+            onnx.save(graph, str(folder / "vision.frame.onnx"))
+            spec["files"]["vision.frame.onnx"].update(fingerprint(folder / "vision.frame.onnx"))
+        (folder / MANIFEST).write_text(json.dumps(spec), encoding="utf-8")
+        return Engine.load(folder, device="cpu", threads=2)
+
+    return load
+
+
+def valid(reading: Reading) -> bool:
+    """Whether its document is as the schema says, and a terminal can show it."""
+    jsonschema.validate(reading.document(), {**SCHEMA, "anyOf": [{"$ref": "#/$defs/document"}]})
+    return bool(panel(reading))
+
+
+def colours() -> onnx.ModelProto:
+    """vision.frame for RGB frames uint8 [n, S, S, 3]: every token of a frame is its mean level, in 0..1."""
+    axes = helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3])
+    ones = helper.make_tensor("ones", TensorProto.FLOAT, [1, TOKENS, WIDTH], np.full(TOKENS * WIDTH, 1 / 255))
+    level = helper.make_tensor("shape", TensorProto.INT64, [3], [-1, 1, 1])
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Reshape", ["mean", "shape"], ["level"]),
+        helper.make_node("Mul", ["level", "ones"], ["tokens"]),
+    ]
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", SIZE, SIZE, 3])
+    tokens = helper.make_tensor_value_info("tokens", TensorProto.FLOAT, ["n", TOKENS, WIDTH])
+    graph = helper.make_graph(nodes, "colours", [pixels], [tokens], [axes, ones, level])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+# --- open labels --------------------------------------------------------------------------------------------------
+
+
+def test_an_open_list_gives_the_named_words_alone(load: Load) -> None:
+    """Their scores are the model's own: not spread over a list, so that a weak word stays weak, and says so."""
+    engine = load(open_labels=True, labels=[], unsure_below=1.0)
+    reading = engine.read(CLIP, text=WORDS)
+    (segment,) = reading.segments
+    scores = [label.score for label in segment.labels]
+    assert valid(reading) and 1 <= len(scores) <= 3 and all(label.named for label in segment.labels)
+    assert all(re.fullmatch(r"[a-z]{2,24}([ -][a-z]{2,24})?", name) for name in segment.named)
+    assert scores == sorted(scores, reverse=True) and 0 < sum(scores) < 1
+    assert segment.status == "unsure" and segment.reason
+    assert engine.read(CLIP, text=WORDS).segments == reading.segments
+
+
+def test_an_open_score_is_the_probability_of_the_whole_word_coming_first(load: Load) -> None:
+    """Held against the same words asked one by one: going back over written labels changes nothing."""
+    engine = load(open_labels=True)
+    labels = engine.read_items(None, None, WORDS, only_labels=True).labels
+    asked = []
+    ids = [engine.language.tokenize(f" {label.name}") for label in labels]
+    place, scores = engine.language.mark, engine.language.scores
+    engine.language.mark = lambda: asked.append(scores(ids, whole=True)) or place()  # type: ignore[method-assign,func-returns-value]
+    engine.read_items(None, None, WORDS, only_labels=True)
+    assert np.allclose(np.exp(asked[0]), [label.score for label in labels], atol=1e-6)
+
+
+def test_words_of_a_users_own_close_an_open_list(load: Load) -> None:
+    engine = load(open_labels=True, labels=[])
+    (segment,) = engine.read(CLIP, text=WORDS, labels=["Hopeful", "worried sick"]).segments
+    assert {label.name for label in segment.labels} == {"hopeful", "worried sick"}
+    assert sum(label.score for label in segment.labels) == pytest.approx(1)
+    with pytest.raises(AffectError, match="not a plain word") as refused:
+        engine.wanted(['a" | "b'])
+    assert refused.value.code == "bad_labels"
+
+
+def test_without_any_input_an_open_list_names_nothing(load: Load) -> None:
+    engine = load(open_labels=True, labels=[])
+    reading = engine.read(CLIP, video=False, audio=False, transcript=False)
+    assert valid(reading) and reading.segments[0].labels == () and reading.segments[0].status == "unsure"
+
+
+# --- prose --------------------------------------------------------------------------------------------------------
+
+
+def test_prose_comes_before_the_labels_that_depend_on_it(load: Load) -> None:
+    events: list[tuple[str, Any]] = []
+    engine = load(reply_form="prose")
+    reading = engine.read(CLIP, text=WORDS, on_event=lambda kind, value: events.append((kind, value)))
+    (segment,) = reading.segments
+    kinds = [kind for kind, _ in events]
+    assert valid(reading) and kinds == ["words"] * (len(kinds) - 2) + ["labels", "done"] and len(kinds) > 2
+    assert segment.reason == "".join(value for kind, value in events if kind == "words").strip() != ""
+    assert "\n" not in segment.reason and segment.clues == {} and segment.conflict is None
+    assert len(segment.labels) == 8 and sum(label.score for label in segment.labels) == pytest.approx(1)
+    assert segment.named and reading.cost.tokens_per_s > 0
+
+
+def test_labels_alone_still_wait_for_the_prose(load: Load) -> None:
+    engine = load(reply_form="prose", open_labels=True)
+    alone, whole = (engine.read_items(None, None, WORDS, only_labels=only) for only in (True, False))
+    assert alone == whole and alone.reason and alone.labels
+
+
+# --- whole frames -------------------------------------------------------------------------------------------------
+
+
+def red(time: float, seconds: float, width: int, height: int) -> np.ndarray:
+    """A picture without a face."""
+    return np.broadcast_to(np.uint8([200, 30, 30]), (height, width, 3)).copy()
+
+
+def spy(engine: Engine) -> list[np.ndarray]:
+    """What the engine's vision.frame is given from now on."""
+    given: list[np.ndarray] = []
+    run = engine.encoders.run
+
+    def watched(graph: str, **inputs: np.ndarray) -> np.ndarray:
+        given.extend([inputs["pixels"]] if graph == "vision.frame" else [])
+        return run(graph, **inputs)
+
+    engine.encoders.run = watched  # type: ignore[method-assign]
+    return given
+
+
+def test_a_picture_without_a_face_is_seen_whole(load: Load, tmp_path: Path) -> None:
+    """Every frame reaches the graph, in colour and once; no face is claimed, yet the picture is not missing."""
+    engine = load(colours(), picture="frame")
+    given = spy(engine)
+    film = make_film(tmp_path / "red.mp4", picture=red)
+    reading = engine.read(film, text=WORDS)
+    (segment,) = reading.segments
+    assert valid(reading) and "visual" not in segment.missing and "no face was found" in segment.notes
+    (frames,) = given
+    assert frames.shape == (8, SIZE, SIZE, 3) and frames.dtype == np.uint8
+    assert np.abs(frames.reshape(-1, 3).mean(0) - [200, 30, 30]).max() < 12
+    assert not segment.clues["visual"][0].values
+
+
+def test_a_face_in_a_whole_frame_is_measured(load: Load) -> None:
+    """And RGB items go the same way as a clip's frames, without their mirror images."""
+    engine = load(colours(), picture="frame")
+    given = spy(engine)
+    (segment,) = engine.read(CLIP, text=WORDS).segments
+    assert "no face was found" not in segment.notes and segment.clues["visual"][0].values["mouth_open"] > 0
+    engine.read_items(given[0][:2], None, None, only_labels=True)
+    assert np.array_equal(given[1], given[0][:2])
+
+
+def test_a_sound_without_a_picture_has_no_visual(load: Load) -> None:
+    engine = load(colours(), picture="frame")
+    (segment,) = engine.read(CLIP, text=WORDS, video=False).segments
+    assert "visual" in segment.missing and "the picture was left out" in segment.notes
