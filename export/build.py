@@ -22,7 +22,7 @@ from export.language import write_adapter
 from export.verify import AGREE, Agreement, Reference, compare, rebuild
 from models import checkpoint
 from models.affect import AffectGPT
-from models.bundle import write_manifest
+from models.bundle import check_name, write_manifest
 from models.config import AffectConfig
 from models.errors import AffectError
 from models.items import Item, read_items
@@ -54,10 +54,12 @@ def build(
 ) -> dict[str, Any]:
     """Exports the checkpoint folder `source` to the bundle folder `out`; gives the report that also lies in it.
 
-    Raises AffectError `exists`, `not_equal` when a graph or the labels differ too much, and what reading can raise.
+    The folder's name becomes the bundle's. Raises AffectError `exists`, `bad_bundle` for a name that can't be one, `not_equal`
+    when a graph or the labels differ too much, and what reading can raise.
     """
     if out.exists():
         raise AffectError(f"{out} is there already", "remove it, or choose another -o", "exists")
+    check_name(out.name, "choose another -o: the folder's name becomes the bundle's")
     trained = checkpoint.load(source)
     check_base(trained, language)
     work = out.with_name(f".{out.name}.partial")

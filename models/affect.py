@@ -19,6 +19,8 @@ from models.language import PLACEHOLDERS
 from models.qformer import QFormer
 
 MAX_FRAMES = 32
+KNOT = 0.2  # standard deviations between two learned places of a measurement
+KNOTS = 16  # places: -1.5 to 1.5
 
 
 @dataclass
@@ -40,22 +42,41 @@ class Batch:
     audio_measures: Tensor | None = None
 
 
-class SoftTokens(nn.Module):
-    """A clip Q-Former's output and the clip's measurements as soft tokens of the language model's size: [B, N, D].
+class MeasureTokens(nn.Module):
+    """Measurements [B, M] in standard deviations, 0 where unknown, as a soft token each: [B, M, D].
 
-    The norm keeps them at the size of word embeddings (`scale`, their root mean square).
+    A token lies on the line between two learned places, so that what the language model sees moves with the value; the
+    last place is for what could not be measured.
+    """
+
+    def __init__(self, measures: int, language_width: int) -> None:
+        super().__init__()
+        self.places = nn.Parameter(torch.randn(measures, KNOTS + 1, language_width) * 0.02)
+        self.knots = nn.Buffer((torch.arange(KNOTS) - (KNOTS - 1) / 2) * KNOT, persistent=False)
+
+    def forward(self, measures: Tensor) -> Tensor:
+        z = measures.clamp(self.knots[0], self.knots[-1]).unsqueeze(-1)
+        unknown = (z == 0).to(z.dtype)
+        near = (1 - (z - self.knots).abs() / KNOT).clamp(min=0) * (1 - unknown)
+        shares = torch.cat([near, unknown], dim=-1)
+        return torch.einsum("bmk,mkd->bmd", shares, self.places)
+
+
+class SoftTokens(nn.Module):
+    """A clip Q-Former's output as soft tokens of the language model's size, and one for each measurement: [B, N + M, D].
+
+    The norm keeps the former at the size of word embeddings (`scale`, their root mean square).
     """
 
     def __init__(self, width: int, measures: int, language_width: int) -> None:
         super().__init__()
         self.project = nn.Linear(width, language_width)
-        self.measure = nn.Sequential(nn.Linear(measures, 64), nn.GELU(), nn.Linear(64, language_width))
+        self.measure = MeasureTokens(measures, language_width)
         self.norm = nn.LayerNorm(language_width)
         self.scale = nn.Buffer(torch.ones(()))
 
     def forward(self, tokens: Tensor, measures: Tensor) -> Tensor:
-        soft = torch.cat([self.project(tokens), self.measure(measures)[:, None]], dim=1)
-        return self.norm(soft) * self.scale
+        return torch.cat([self.norm(self.project(tokens)) * self.scale, self.measure(measures)], dim=1)
 
 
 def places(count: int, width: int) -> nn.Embedding:
@@ -76,7 +97,7 @@ class VisionBranch(nn.Module):
         self.positions = places(MAX_FRAMES, config.frame.width)
         self.clip_qformer = QFormer(config.clip, config.frame.width)
         self.soft = SoftTokens(config.clip.width, config.measures, language_width)
-        self.count = config.clip.queries + 1
+        self.count = config.clip.queries + config.measures
 
     def frame(self, pixels: Tensor) -> Tensor:
         """pixels [T, 1, S, S] -> tokens [T, q, C]."""
@@ -99,7 +120,7 @@ class AudioBranch(nn.Module):
         self.positions = places(config.max_windows, config.width)
         self.clip_qformer = QFormer(config.clip, config.width)
         self.soft = SoftTokens(config.clip.width, config.measures, language_width)
-        self.count = config.clip.queries + 1
+        self.count = config.clip.queries + config.measures
 
     def window(self, mel: Tensor) -> Tensor:
         """mel [W, 80, F] -> states [W, F / 2, C]."""

@@ -196,8 +196,7 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
     for key, allowed in CHOICES.items():
         if spec[key] not in allowed:
             raise AffectError(f"{MANIFEST}: {key} is none of {', '.join(allowed)}", CURE, "bad_bundle")
-    if not NAME.fullmatch(spec["name"]):
-        raise AffectError("the bundle's name is not made of a-z, 0-9, dot, dash, underscore", CURE, "bad_bundle")
+    check_name(spec["name"])
     _check_words(spec)
     _check_language(spec["language"], spec["files"])
     for name, entry in spec["files"].items():
@@ -215,6 +214,13 @@ def _check_version(spec: Mapping[str, Any]) -> None:
     if isinstance(prompt, Mapping) and prompt.get("version") != PROMPT_VERSION:
         words = f"the bundle's prompt is version {prompt.get('version')!r}, not {PROMPT_VERSION}"
         raise AffectError(words, "pip install -U affectgpt, or export the bundle again", "bad_bundle")
+
+
+def check_name(name: str, cure: str = CURE) -> None:
+    """Raises AffectError `bad_bundle` for a name that no bundle can have."""
+    if not NAME.fullmatch(name):
+        words = f"a bundle's name is made of a-z, 0-9, dot, dash and underscore, not {name[:64]!r}"
+        raise AffectError(words, cure, "bad_bundle")
 
 
 def _check_words(spec: Mapping[str, Any]) -> None:

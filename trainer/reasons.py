@@ -61,6 +61,16 @@ FACE_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] 
         ("the eyes are wide open", "the eyes are opened wide"),
     ),
 }
+KEYWORDS: dict[str, tuple[str, str, str]] = {  # the word that tells a level from the other two
+    "pitch_hz": ("low", "middle", "high"),
+    "loudness_db": ("quiet", "middle", "loud"),
+    "rate": ("slow", "even", "fast"),
+    "pitch_range": ("flat", "moderate", "lively"),
+    "mouth_open": ("closed", "slightly", "wide"),
+    "smile": ("down", "level", "lifted"),
+    "brow_raise": ("lowered", "rest", "raised"),
+    "eye_open": ("narrowed", "normally", "wide"),
+}
 VOICE_FRAMES = (
     "The voice is {0}.",
     "The voice sounds {0}.",

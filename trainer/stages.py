@@ -2,7 +2,7 @@
 
 `voice` and `face` teach the encoders with heads that are thrown away: no classifier's output ever reaches the language
 model. `joint` freezes the encoders and trains Q-Formers, soft tokens and LoRA on composed items through the one loss of
-words; `refine` goes on from there on new items, with a faster rate for the measurements. Nothing of a test split is touched.
+words; `refine` goes on from there on new items. Nothing of a test split is touched.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from models import checkpoint
-from models.affect import AffectGPT, Batch, total_loss
+from models.affect import AffectGPT, Batch, MeasureTokens, total_loss
 from models.emotions import LABELS
-from models.encoders import efficientnet, whisper
+from models.encoders import whisper
 from models.errors import AffectError
 from models.language import Tokenizer, add_lora, load_base, lora_state
 from models.packages import sha256
@@ -33,6 +34,7 @@ from trainer.config import JointConfig, RunConfig, StageConfig
 from trainer.datasets import Corpus, Sources
 from trainer.loop import Log, run_stage
 from trainer.mixture import VALIDATION, Composer, Item, Norm, norm_of, validation_items
+from trainer.reasons import FACE, KEYWORDS, VOICE, level
 
 STAGES = ("voice", "face", "joint", "refine")
 
@@ -145,11 +147,12 @@ def train_voice(room: Room) -> None:
 
 
 def train_face(room: Room) -> None:
-    """EfficientNet-lite0 on FER2013's training faces."""
-    stage, faces = room.config.train.face, room.corpus.faces
-    encoder = efficientnet.Encoder(room.config.model.vision.encoder_size)
+    """The image encoder on FER2013's training faces."""
+    stage, faces, config = room.config.train.face, room.corpus.faces, room.config.model.vision
+    kind = import_module(f"models.encoders.{config.kind}")
+    encoder = kind.Encoder(config.encoder_size)
     seeds.load_encoder(room.data, "face", encoder)
-    head = Head(encoder, efficientnet.WIDTH, len(LABELS)).to(room.device)
+    head = Head(encoder, kind.WIDTH, len(LABELS)).to(room.device)
     head.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch knows it, its stubs do not
     pixels, targets = on_device(faces, faces.rows("train"), room.device)
 
@@ -217,9 +220,26 @@ def build(room: Room) -> AffectGPT:
     model = AffectGPT(room.config.model, language)
     load_encoder(room.folder, "voice", model.audio.encoder)
     load_encoder(room.folder, "face", model.vision.encoder)
+    say_measures(model, Tokenizer(room.language))
     model.vision.encoder.requires_grad_(False)
     model.audio.encoder.requires_grad_(False)
     return model.to(room.device)
+
+
+@torch.no_grad()
+def say_measures(model: AffectGPT, tokenizer: Tokenizer) -> None:
+    """Lets the soft token of every measured level start out as the word that tells it from the others: the language model
+    then learns to repeat it in a few hundred steps."""
+    table = model.language.get_input_embeddings().weight
+
+    def fill(tokens: MeasureTokens, names: Sequence[str]) -> None:
+        for places, name in zip(tokens.places, names, strict=True):
+            for place, z in zip(places, tokens.knots.tolist(), strict=False):
+                if name in KEYWORDS:
+                    place.copy_(table[list(tokenizer.tokenize(f" {KEYWORDS[name][level(z)]}"))].float().mean(0))
+
+    fill(model.vision.soft.measure, FACE)
+    fill(model.audio.soft.measure, VOICE)
 
 
 class Feeder:

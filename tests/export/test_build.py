@@ -44,6 +44,8 @@ def test_another_base_is_refused(smoke_run: Path, tmp_path: Path) -> None:
     other.write_bytes((smoke_run / "smoke-data/tiny.gguf").read_bytes() + b"\0")
     with pytest.raises(AffectError, match="not the language model"):
         build(smoke_run, tmp_path / "x", None, other, None, print)
+    with pytest.raises(AffectError, match="not 'Nano 2'"):  # before minutes are spent
+        build(smoke_run, tmp_path / "Nano 2", None, other, None, print)
     assert not list(tmp_path.glob(".x*"))
 
 

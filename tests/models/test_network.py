@@ -9,7 +9,7 @@ from torch import nn
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
-from models.affect import SoftTokens, VisionBranch
+from models.affect import KNOT, MeasureTokens, SoftTokens, VisionBranch
 from models.config import AudioConfig, LanguageConfig, QFormerConfig, VisionConfig
 from models.encoders import efficientnet, whisper
 from models.errors import AffectError
@@ -77,8 +77,19 @@ def test_a_clip_of_equal_frames_is_the_frame() -> None:
 def test_soft_tokens_have_the_size_of_words() -> None:
     soft = SoftTokens(16, 3, 24)
     soft.scale.fill_(0.25)
-    size = soft(torch.randn(2, 4, 16), torch.randn(2, 3)).pow(2).mean().sqrt()
+    size = soft(torch.randn(2, 4, 16), torch.randn(2, 3))[:, :4].pow(2).mean().sqrt()
     assert size.item() == pytest.approx(0.25, rel=1e-2)
+
+
+def test_a_measurements_token_lies_between_two_learned_places() -> None:
+    """It is at one, moves evenly to the next, stays at the outermost; what was not measured has a place of its own."""
+    tokens = MeasureTokens(2, 5)
+    places, knots = tokens.places.detach(), tokens.knots
+    at = lambda z: tokens(torch.tensor([[z, 0.0]]))[0].detach()  # noqa: E731
+    assert torch.allclose(at(knots[3].item())[0], places[0, 3], atol=1e-5)
+    assert torch.allclose(at(knots[3].item() + KNOT / 4)[0], places[0, 3] * 0.75 + places[0, 4] * 0.25, atol=1e-5)
+    assert torch.allclose(at(9.0)[0], places[0, -2], atol=1e-5) and torch.allclose(at(-9.0)[0], places[0, 0], atol=1e-5)
+    assert torch.equal(at(1.0)[1], places[1, -1])
 
 
 def test_lora_is_the_merged_matrix() -> None:

@@ -1,5 +1,6 @@
 """What training is fed: splits hold, test pictures are kept out, clues are true of what is shown, quotes are verbatim."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from trainer.augment import LogMel, augment_faces, augment_waves, mask_mel, warp
 from trainer.config import MixtureConfig, StageConfig
 from trainer.datasets import load, near_duplicates, prepare_faces, read_fer, read_goemotions, read_meld, split_of_actor
 from trainer.mixture import Composer, norm_of
+from trainer.reasons import FACE_WORDS, KEYWORDS, VOICE_WORDS
 from trainer.schedule import rate
 from trainer.smoke import make_smoke_data
 from trainer.stages import cut_in
@@ -75,6 +77,15 @@ def test_clues_say_what_was_measured_whatever_the_label() -> None:
             assert any(word in said for word in reasons.VOICE_WORDS["pitch_hz"][wanted])
             assert any(word in said for word in reasons.VOICE_WORDS["rate"][wanted])
     assert reasons.face_clue(rng, {"smile": float("nan")}) == "The face is too unclear for its features."
+
+
+def test_a_levels_keyword_stands_in_its_first_wording_alone() -> None:
+    """So that a measured token starts out near what is to be said of it, and far from the other levels."""
+    for name, keywords in KEYWORDS.items():
+        levels = (VOICE_WORDS | FACE_WORDS)[name]
+        for at, keyword in enumerate(keywords):
+            held = [keyword in re.split(r"\W", wordings[0]) for wordings in levels]
+            assert held == [at == other for other in range(3)], (name, keyword)
 
 
 def test_unknown_measurements_do_not_spoil_the_norm(composer: Composer) -> None:

@@ -8,10 +8,11 @@ import torch
 
 from models import checkpoint
 from models.errors import AffectError
-from models.language import lora_state
+from models.language import Tokenizer, lora_state
 from trainer.config import StageConfig
 from trainer.datasets import load
 from trainer.loop import Log, run_stage
+from trainer.reasons import KEYWORDS
 from trainer.run import resolve, train
 from trainer.smoke import SMOKE
 from trainer.stages import STAGES, Room, build, load_trained
@@ -36,6 +37,19 @@ def test_the_voice_stage_learns(smoke_run: Path) -> None:
     rows = [json.loads(line) for line in (smoke_run / "metrics.jsonl").read_text().splitlines()]
     (found,) = [row for row in rows if row["stage"] == "voice" and "validation_uar" in row]
     assert found["validation_uar"] > 0.25
+
+
+def test_a_measured_levels_token_starts_out_as_its_word(smoke_run: Path) -> None:
+    """Below, within and above a deviation of 0.6: three words; the place of what was not measured has none of them."""
+    data = smoke_run / "smoke-data"
+    config = resolve("nano", SMOKE)
+    model = build(Room(config, load(data), data, data / "tiny.gguf", smoke_run, torch.device("cpu"), print))  # type: ignore[arg-type]
+    tokenizer, table = Tokenizer(data / "tiny.gguf"), model.language.get_input_embeddings().weight
+    pitch = model.audio.soft.measure(torch.tensor([[z] + [0.0] * 5 for z in (-1.5, -0.7, -0.5, 0.5, 0.7, 9.0)]))[:, 0]
+    words = [table[list(tokenizer.tokenize(f" {word}"))].mean(0) for word in KEYWORDS["pitch_hz"]]
+    for found, word in zip(pitch, (0, 0, 1, 1, 2, 2), strict=True):
+        assert torch.allclose(found, words[word], atol=1e-5)
+    assert not any(torch.allclose(model.audio.soft.measure.places[0, -1], word) for word in words)
 
 
 def test_refining_starts_from_what_the_joint_stage_left(smoke_run: Path) -> None:
