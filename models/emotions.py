@@ -15,17 +15,6 @@ LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "s
 PLAIN_WORD = re.compile(r"[\w][\w '-]{0,31}")
 """What a label may look like: it becomes part of a grammar."""
 
-NOUNS = {
-    "neutral": "no strong feeling",
-    "calm": "calm",
-    "happy": "happiness",
-    "sad": "sadness",
-    "angry": "anger",
-    "fearful": "fear",
-    "disgusted": "disgust",
-    "surprised": "surprise",
-}
-
 SYNONYMS = {
     "anger": "angry",
     "disgust": "disgusted",

@@ -51,7 +51,7 @@ class MixtureConfig:
 class JointConfig(StageConfig):
     """The stage that teaches the language model to read soft tokens, to label and to give reasons."""
 
-    steps: int = 500
+    steps: int = 300
     batch: int = 256
     parts: int = 2  # of like length, into which a batch is cut
     compile: bool = True  # fuses the blocks of the language model on a card: it is bound by launches without
@@ -71,7 +71,7 @@ class TrainConfig:
     voice: StageConfig = StageConfig(steps=1500, batch=64, lr=2e-4, ema=0.995, mixup=0.3, layer_decay=0.8, warmup=100)
     face: StageConfig = StageConfig(steps=6000, batch=256, lr=1.2e-3, ema=0.999, mixup=0.3, warmup=300)
     joint: JointConfig = field(default_factory=JointConfig)
-    refine: JointConfig = JointConfig(steps=300, lr=3e-4, qformer_lr=3e-4, warmup=30)
+    refine: JointConfig = JointConfig(steps=280, lr=3e-4, qformer_lr=3e-4, warmup=30)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,10 @@ def test_a_measurements_token_lies_between_two_learned_places() -> None:
     """It is at one, moves evenly to the next, stays at the outermost; what was not measured has a place of its own."""
     tokens = MeasureTokens(2, 5)
     places, knots = tokens.places.detach(), tokens.knots
-    at = lambda z: tokens(torch.tensor([[z, 0.0]]))[0].detach()  # noqa: E731
+
+    def at(z: float) -> torch.Tensor:
+        return tokens(torch.tensor([[z, 0.0]]))[0].detach()
+
     assert torch.allclose(at(knots[3].item())[0], places[0, 3], atol=1e-5)
     assert torch.allclose(at(knots[3].item() + KNOT / 4)[0], places[0, 3] * 0.75 + places[0, 4] * 0.25, atol=1e-5)
     assert torch.allclose(at(9.0)[0], places[0, -2], atol=1e-5) and torch.allclose(at(-9.0)[0], places[0, 0], atol=1e-5)

@@ -87,14 +87,21 @@ def test_an_open_list_gives_the_named_words_alone(load: Load) -> None:
     assert engine.read(CLIP, text=WORDS).segments == reading.segments
 
 
-def test_an_open_score_is_the_probability_of_the_whole_word_coming_first(load: Load) -> None:
+def test_an_open_score_is_the_probability_of_the_whole_word_coming_first(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Held against the same words asked one by one: going back over written labels changes nothing."""
     engine = load(open_labels=True)
     labels = engine.read_items(None, None, WORDS, only_labels=True).labels
-    asked = []
+    asked: list[np.ndarray] = []
     ids = [engine.language.tokenize(f" {label.name}") for label in labels]
     place, scores = engine.language.mark, engine.language.scores
-    engine.language.mark = lambda: asked.append(scores(ids, whole=True)) or place()  # type: ignore[method-assign,func-returns-value]
+
+    def mark() -> tuple[int, np.ndarray]:
+        asked.append(scores(ids, whole=True))
+        return place()
+
+    monkeypatch.setattr(engine.language, "mark", mark)
     engine.read_items(None, None, WORDS, only_labels=True)
     assert np.allclose(np.exp(asked[0]), [label.score for label in labels], atol=1e-6)
 
@@ -145,7 +152,7 @@ def red(time: float, seconds: float, width: int, height: int) -> np.ndarray:
     return np.broadcast_to(np.uint8([200, 30, 30]), (height, width, 3)).copy()
 
 
-def spy(engine: Engine) -> list[np.ndarray]:
+def spy(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """What the engine's vision.frame is given from now on."""
     given: list[np.ndarray] = []
     run = engine.encoders.run
@@ -154,14 +161,14 @@ def spy(engine: Engine) -> list[np.ndarray]:
         given.extend([inputs["pixels"]] if graph == "vision.frame" else [])
         return run(graph, **inputs)
 
-    engine.encoders.run = watched  # type: ignore[method-assign]
+    monkeypatch.setattr(engine.encoders, "run", watched)
     return given
 
 
-def test_a_picture_without_a_face_is_seen_whole(load: Load, tmp_path: Path) -> None:
+def test_a_picture_without_a_face_is_seen_whole(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every frame reaches the graph, in colour and once; no face is claimed, yet the picture is not missing."""
     engine = load(colours(), picture="frame")
-    given = spy(engine)
+    given = spy(engine, monkeypatch)
     film = make_film(tmp_path / "red.mp4", picture=red)
     reading = engine.read(film, text=WORDS)
     (segment,) = reading.segments
@@ -172,10 +179,10 @@ def test_a_picture_without_a_face_is_seen_whole(load: Load, tmp_path: Path) -> N
     assert not segment.clues["visual"][0].values
 
 
-def test_a_face_in_a_whole_frame_is_measured(load: Load) -> None:
+def test_a_face_in_a_whole_frame_is_measured(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """And RGB items go the same way as a clip's frames, without their mirror images."""
     engine = load(colours(), picture="frame")
-    given = spy(engine)
+    given = spy(engine, monkeypatch)
     (segment,) = engine.read(CLIP, text=WORDS).segments
     assert "no face was found" not in segment.notes and segment.clues["visual"][0].values["mouth_open"] > 0
     engine.read_items(given[0][:2], None, None, only_labels=True)

@@ -39,11 +39,11 @@ def test_the_voice_stage_learns(smoke_run: Path) -> None:
     assert found["validation_uar"] > 0.25
 
 
-def test_a_measured_levels_token_starts_out_as_its_word(smoke_run: Path) -> None:
+def test_a_measured_levels_token_starts_out_as_its_word(smoke_run: Path, tmp_path: Path) -> None:
     """Below, within and above a deviation of 0.6: three words; the place of what was not measured has none of them."""
     data = smoke_run / "smoke-data"
-    config = resolve("nano", SMOKE)
-    model = build(Room(config, load(data), data, data / "tiny.gguf", smoke_run, torch.device("cpu"), print))  # type: ignore[arg-type]
+    config, log = resolve("nano", SMOKE), Log(tmp_path, print)
+    model = build(Room(config, load(data), data, data / "tiny.gguf", smoke_run, torch.device("cpu"), log))
     tokenizer, table = Tokenizer(data / "tiny.gguf"), model.language.get_input_embeddings().weight
     pitch = model.audio.soft.measure(torch.tensor([[z] + [0.0] * 5 for z in (-1.5, -0.7, -0.5, 0.5, 0.7, 9.0)]))[:, 0]
     words = [table[list(tokenizer.tokenize(f" {word}"))].mean(0) for word in KEYWORDS["pitch_hz"]]
