@@ -29,6 +29,7 @@ def quality(
         Path, typer.Option("-o", "--out", help="folder of what was read; a second run goes on there")
     ] = Path("out/quality"),
     bundle: Annotated[str, typer.Option(help="bundle, by name or folder")] = "nano",
+    split: Annotated[str, typer.Option(help="test, or validation to select on")] = "test",
     limit: Annotated[int | None, typer.Option("-n", "--limit", min=1, help="items a row, drawn blindly")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="threads")] = None,
 ) -> None:
@@ -36,22 +37,23 @@ def quality(
     from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
     from rich.console import Console
 
-    from runtime.quality import choose_rows, read_row
+    from runtime.quality import Reader
+    from runtime.rows import choose_rows
 
     chosen = choose_rows(rows or [])
-    engine = Engine.load(bundle, threads=threads)
     out.mkdir(parents=True, exist_ok=True)
-    figures = []
+    reader = Reader(Engine.load(bundle, threads=threads), data, out, split, limit)
+    typer.echo(f"{'row':20}{'n':>6}  {'metric':12}{'value':>6}  {'95 %':15}bar")
     for row in chosen:
         with Console(stderr=True).status(row.name) as status:
-            figures.append(
-                read_row(engine, row, data, out, limit, lambda i, n, row=row: status.update(f"{row.name} {i}/{n}"))  # type: ignore[misc]
-            )
-    typer.echo(f"{'row':16}{'n':>6}  {'metric':12}{'value':>7}  bar")
-    for f in figures:
-        bar = f"near {f.row.near:.3f}" if f.row.near is not None else f">= {f.row.least:.2f}" if f.row.least else ""
-        said = {True: "reached", False: "MISSED", None: ""}[f.reached]
-        typer.echo(f"{f.row.name:16}{f.n:>6}  {f.row.metric:12}{f.value:>7.3f}  {bar:12} {said}")
+            reader.tick = lambda name, done, of, status=status: status.update(f"{name} {done}/{of}")  # type: ignore[misc]  # mypy knows no default in a lambda
+            count, counts = row.count(reader)
+        low, high = counts.interval()
+        said = {True: "reached", False: "MISSED", None: ""}[row.reached(counts.value)]
+        line = (
+            f"{row.name:20}{count:>6}  {row.metric:12}{counts.value:>6.3f}  {low:6.3f}{high:7.3f}  {row.bar:10} {said}"
+        )
+        typer.echo(line.rstrip())
 
 
 @app.command()

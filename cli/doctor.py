@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -333,13 +334,17 @@ def packaged_file(distribution: str, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+CLASH_CURE = "if two C++ runtimes clash, this helps: export LD_PRELOAD=$(g++ -print-file-name=libstdc++.so.6)"
+
+
 def check_self(bundle: Bundle, folder: Path, cure: str, needed: bool) -> Check:
     """The bundle's own self-check, through the engine."""
     answer = in_child(SELFCHECK, os.fspath(folder))
     if answer == []:
         return ok("bundle", f"{bundle.name} self-check", "gives the labels that it must give")
     said = "; ".join(map(str, answer)) if isinstance(answer, list) else str(answer)
-    return broken("bundle", f"{bundle.name} self-check", visible(said), cure, needed)
+    clash = f"crashes (signal {signal.SIGSEGV.value})" in said and sys.platform.startswith("linux")
+    return broken("bundle", f"{bundle.name} self-check", visible(said), CLASH_CURE if clash else cure, needed)
 
 
 STYLES = {"ok": "green", "lacks": "yellow", "broken": "red"}

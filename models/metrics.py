@@ -1,38 +1,109 @@
-"""Figures of merit from true and read labels. Definitions as in scikit-learn (recall and F1 of a class never met: 0)."""
+"""Figures of merit, each a function of counts that are summed over items, so that an interval is a matter of weights.
+
+N items, K counts. A figure is `statistic(counts.sum(0))` with float counts [N, K]; its 95 % interval comes from drawing the
+source clips anew (the bootstrap). Definitions as in scikit-learn (recall and F1 of a class never met: 0).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-Metric = Callable[[Sequence[str], Sequence[str]], float]
+Statistic = Callable[[np.ndarray], float]
+ROUNDS = 1000
+BINS = 15
 
 
-def counts(truth: Sequence[str], read: Sequence[str], label: str) -> tuple[int, int, int]:
-    """How often a label was read rightly, was true, was read."""
-    pairs = list(zip(truth, read, strict=True))
-    return sum(t == r == label for t, r in pairs), sum(t == label for t, _ in pairs), sum(r == label for _, r in pairs)
+@dataclass(frozen=True)
+class Counts:
+    """What a figure is made of: counts [N, K], and what it does with their sum [K]."""
+
+    rows: np.ndarray
+    statistic: Statistic
+
+    @property
+    def value(self) -> float:
+        """The figure over all items."""
+        return self.statistic(self.rows.sum(0))
+
+    def interval(self, clips: Sequence[str] | None = None) -> tuple[float, float]:
+        """95 % bootstrap interval over source clips (`clips` names each item's; without, each item is its own)."""
+        summed = self.rows if clips is None else by_clip(self.rows, clips)
+        if not len(summed):
+            return 0.0, 0.0
+        weights = np.random.default_rng(0).multinomial(len(summed), np.full(len(summed), 1 / len(summed)), ROUNDS)
+        low, high = np.percentile([self.statistic(row) for row in weights @ summed], (2.5, 97.5))
+        return float(low), float(high)
 
 
-def accuracy(truth: Sequence[str], read: Sequence[str]) -> float:
-    """Share read rightly."""
-    return float(np.mean([t == r for t, r in zip(truth, read, strict=True)])) if truth else 0.0
+def by_clip(rows: np.ndarray, clips: Sequence[str]) -> np.ndarray:
+    """Counts [N, K] summed over the items of each source clip: [clips, K]."""
+    names, index = np.unique(np.asarray(clips), return_inverse=True)
+    summed = np.zeros((len(names), rows.shape[1]))
+    np.add.at(summed, index, rows)
+    return summed
 
 
-def uar(truth: Sequence[str], read: Sequence[str]) -> float:
+def ratio(hits: Sequence[float], of: Sequence[float]) -> Counts:
+    """Sum of hits over sum of chances."""
+    return Counts(np.stack([np.asarray(hits, float), np.asarray(of, float)], 1).reshape(-1, 2), share)
+
+
+def share(summed: np.ndarray) -> float:
+    """[hits, chances] -> hits per chance; 0 without a chance."""
+    return float(summed[0] / summed[1]) if summed[1] else 0.0
+
+
+def confusion(truth: Sequence[str], read: Sequence[str]) -> np.ndarray:
+    """One row an item, [N, C * C], with a 1 where its true and its read label cross; C labels met, in alphabetical order."""
+    labels = sorted({*truth, *read})
+    places = [labels.index(t) * len(labels) + labels.index(r) for t, r in zip(truth, read, strict=True)]
+    return np.eye(len(labels) ** 2)[places]
+
+
+def square(summed: np.ndarray) -> np.ndarray:
+    """[C * C] -> [true, read]."""
+    side = round(len(summed) ** 0.5)
+    return summed.reshape(side, side)
+
+
+def accuracy(summed: np.ndarray) -> float:
+    """Share read rightly, from a summed confusion."""
+    return float(np.trace(square(summed)) / max(summed.sum(), 1e-9))
+
+
+def uar(summed: np.ndarray) -> float:
     """Unweighted average recall: the mean over the true classes of the share read rightly."""
-    recalls = [hit / true for hit, true, _ in (counts(truth, read, label) for label in sorted(set(truth)))]
-    return float(np.mean(recalls)) if recalls else 0.0
+    table = square(summed)
+    true = table.sum(1)
+    return float((table.diagonal()[true > 0] / true[true > 0]).mean()) if true.any() else 0.0
 
 
-def weighted_f1(truth: Sequence[str], read: Sequence[str]) -> float:
+def weighted_f1(summed: np.ndarray) -> float:
     """F1 of each true class, weighted by how often it is true."""
-    total = 0.0
-    for label in set(truth):
-        hit, true, said = counts(truth, read, label)
-        total += true * (2 * hit / (true + said) if hit else 0.0)
-    return total / len(truth) if truth else 0.0
+    table = square(summed)
+    true, said = table.sum(1), table.sum(0)
+    f1 = 2 * table.diagonal() / np.maximum(true + said, 1e-9)
+    return float((f1 * true).sum() / max(true.sum(), 1e-9))
 
 
-METRICS: dict[str, Metric] = {"accuracy": accuracy, "UAR": uar, "weighted F1": weighted_f1}
+def calibration(sure: Sequence[float], hits: Sequence[bool]) -> Counts:
+    """Expected calibration error in BINS bins (arXiv 1706.04599), less what would be seen at these very certainties and this n
+    if every one of them were right (its mean over ROUNDS simulations)."""
+    chances = np.asarray(sure, float)
+    bins = np.minimum((chances * BINS).astype(int), BINS - 1)
+    place = np.eye(BINS)[bins]
+    rows = np.concatenate([place * chances[:, None], place * np.asarray(hits, float)[:, None]], axis=1)
+    ideal = np.random.default_rng(0).random((ROUNDS, len(chances))) < chances
+    chance = float(np.mean([calibration_error(np.append(place.T @ chances, place.T @ hit), len(hit)) for hit in ideal]))
+    return Counts(rows, lambda summed: calibration_error(summed, len(chances)) - chance)
+
+
+def calibration_error(summed: np.ndarray, n: int) -> float:
+    """[certainties by bin, hits by bin] of n readings -> the mean distance between the two."""
+    return float(np.abs(summed[:BINS] - summed[BINS:]).sum() / max(n, 1))
+
+
+METRICS: dict[str, Statistic] = {"accuracy": accuracy, "UAR": uar, "weighted F1": weighted_f1}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from runtime.language import Language  # isort: skip  # llama.cpp before numpy: on some machines the other way round crashes
 
+import hashlib
 import os
 import sys
 import time
@@ -90,6 +91,13 @@ class Inputs:
     present: Present
     seen: Seen | None = None
     heard: Heard | None = None
+
+    @property
+    def seed(self) -> int:
+        """A number from the content: the same clip is always told in the same words, another one in others."""
+        parts = [b"" if self.seen is None else self.seen.crops.tobytes()]
+        parts += [b"" if self.heard is None else self.heard.mel.tobytes(), (self.present.words or "").encode()]
+        return int.from_bytes(hashlib.sha256(b"|".join(parts)).digest()[:8])
 
 
 @dataclass
@@ -227,7 +235,12 @@ class Engine:
         soft = self.soft_tokens(seen, heard)
         soft = {name: np.zeros_like(value) if name in blank else value for name, value in soft.items()}
         present = Present(seen is not None, heard is not None, clean_words(words))
-        return self.segment(Inputs(soft, present, seen, heard), self.wanted(labels), watch, None, only_labels)
+        inputs = Inputs(soft, present, seen, heard)
+        segment = self.segment(inputs, self.wanted(labels), watch, None, only_labels)
+        values = measured(inputs)
+        return replace(
+            segment, clues={k: tuple(replace(c, values=values[k]) for c in v) for k, v in segment.clues.items()}
+        )
 
     def selfcheck(self) -> list[str]:
         """Reads the bundle's own small inputs; one line for each whose labels are not the stored ones."""
@@ -345,7 +358,8 @@ class Engine:
         self.language.keep_head(self.embeddings(head(), {}))
         asked = body(inputs.present, self.bundle.spec["reply_form"])
         self.language.prefill(self.embeddings(asked, inputs.soft))
-        written = self.writer.write(inputs.present, allowed, only_labels, on_event or (lambda kind, value: None))
+        say = on_event or (lambda kind, value: None)
+        written = self.writer.write(inputs.present, allowed, only_labels, inputs.seed, say)
         watch.first_label = written.known - watch.began
         watch.tokens, watch.writing = written.tokens, written.seconds
         return written.segment
@@ -357,17 +371,14 @@ class Engine:
     ) -> Segment:
         """Times and measured values of the clues, the transcript, what was missing and why."""
         spans = {"visual": (clip.start, clip.end), "audio": (clip.start, clip.end), "text": (clip.start, clip.end)}
-        values: dict[str, dict[str, float]] = {"visual": {}, "audio": {}, "text": {}}
-        if inputs.seen is not None:
-            if inputs.seen.faces:
-                first, last = inputs.seen.faces[0], inputs.seen.faces[-1]
-                spans["visual"] = (float(clip.times[first]), float(clip.times[last]))
-            values["visual"] = known(inputs.seen.measures)
-        if inputs.heard is not None and clip.waveform is not None:
-            values["audio"] = known(inputs.heard.measures)
-            if len(clip.waveform) >= (clip.end - clip.start - 1) * SAMPLE_RATE:
-                first, last = spoken_span(clip.waveform)
-                spans["audio"] = (clip.start + first / SAMPLE_RATE, clip.start + last / SAMPLE_RATE)
+        values = measured(inputs)
+        if inputs.seen is not None and inputs.seen.faces:
+            first, last = inputs.seen.faces[0], inputs.seen.faces[-1]
+            spans["visual"] = (float(clip.times[first]), float(clip.times[last]))
+        whole = clip.waveform is not None and len(clip.waveform) >= (clip.end - clip.start - 1) * SAMPLE_RATE
+        if inputs.heard is not None and clip.waveform is not None and whole:
+            first, last = spoken_span(clip.waveform)
+            spans["audio"] = (clip.start + first / SAMPLE_RATE, clip.start + last / SAMPLE_RATE)
         clues = {k: tuple(Clue(c.text, *spans[k], values[k]) for c in v) for k, v in segment.clues.items()}
         missing = tuple(k for k in ("visual", "audio", "text") if k not in inputs.present.modalities)
         notes = [*segment.notes, *clip.notes, *absent(clip, inputs, asked), *words.notes]
@@ -407,6 +418,15 @@ class Engine:
             tokens_per_s=watch.tokens / watch.writing if watch.writing else 0.0,
             peak_rss_mb=peak_memory(),
         )
+
+
+def measured(inputs: Inputs) -> dict[str, dict[str, float]]:
+    """What was measured, by sense."""
+    return {
+        "visual": {} if inputs.seen is None else known(inputs.seen.measures),
+        "audio": {} if inputs.heard is None else known(inputs.heard.measures),
+        "text": {},
+    }
 
 
 def known(measures: FaceMeasures | VoiceMeasures) -> dict[str, float]:

@@ -26,8 +26,16 @@ SEQUENCES = 64  # the prompt's own and up to 63 candidates that share it
 LIKELY = (48, 1024)  # likeliest tokens held against a grammar first: 0.2 and 0.4 ms; all 49,152 take 25 to 40
 UNLIMITED = 1 << 30
 FLOATS = {0, 1}  # ggml's f32 and f16
+MIN_P = 0.1
 FULL = 1  # llama_decode: no room left in the KV cache
 TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+
+def drawn(logits: np.ndarray, rng: np.random.Generator) -> int:
+    """A token [V] in proportion to its probability, of those that are not too unlikely."""
+    chances = np.exp(logits - logits.max(), dtype=np.float64)
+    likely = np.flatnonzero(chances >= MIN_P)
+    return int(rng.choice(likely, p=chances[likely] / chances[likely].sum()))
 
 
 class Log:
@@ -287,8 +295,15 @@ class Language:
         llama.llama_sampler_apply(rules, ctypes.byref(array))
         return data["logit"]
 
-    def write(self, max_tokens: int, stop: set[int], stop_event: Callable[[], bool] | None = None) -> Iterator[int]:
-        """The likeliest tokens, yielded one by one, up to a token of `stop` or one that ends the reply.
+    def write(
+        self,
+        max_tokens: int,
+        stop: set[int],
+        stop_event: Callable[[], bool] | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Iterator[int]:
+        """Tokens, yielded one by one, up to a token of `stop` or one that ends the reply: the likeliest ones, or drawn with
+        `rng` from those that are at least MIN_P as likely as the likeliest (min-p sampling, arXiv 2407.01082).
 
         That last token is neither yielded nor in the cache: what comes next is fed. A full context ends the text, and
         so does `stop_event`, asked before each token.
@@ -296,7 +311,7 @@ class Language:
         for _ in range(max_tokens):
             if self.position + len(self.pending) >= self.context or (stop_event and stop_event()):
                 return
-            token = int(self.logits().argmax())
+            token = int(self.logits().argmax()) if rng is None else drawn(self.logits(), rng)
             if token in stop or token in self.ends:
                 return
             self.pending.append(token)

@@ -1,77 +1,59 @@
-"""`affect bench quality`: a bundle on known items, row by row, resumable; replies stop after the labels.
+"""`affect bench quality`: known items read by a bundle, and what was read kept, so that a second run goes on.
 
-A row is a set of items, the labels they may get, and what is done to the inputs (an ablation zeroes a modality's soft tokens
-and measurements, or shows another item's). Knows the engine and items; nothing of consoles.
+A task is a file of items, or items composed of those, the labels that they may get, and what is done to their inputs (an
+ablation zeroes a modality's soft tokens and measurements, or shows another item's). Knows the engine and items; what the
+records mean is `runtime.rows`'.
 """
 
 from __future__ import annotations
 
+from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
+
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from models.clues import FACE, VOICE
 from models.emotions import LABELS
-from models.errors import AffectError
 from models.items import Item, read_items
-from models.metrics import METRICS
-from runtime.engine import Engine
+from models.reading import Segment
 
 SEVEN = tuple(label for label in LABELS if label != "calm")
 SENSES = {"voice": "audio", "face": "visual", "meld": "text", "goemotions": "text"}
+MEASURED = {"visual": ("face_norm", FACE), "audio": ("voice_norm", VOICE)}
+PAIRS = (("visual", "audio"), ("visual", "text"), ("audio", "text"))
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table; `least` is the bar, `near` marks an ablation that must fall to it within 5 points."""
+class Task:
+    """What is read: all items of a kind, or `most` of them, with the labels to choose from.
 
-    name: str
+    `reasons` writes whole replies, which take three times as long as their labels. Kinds: voice, face, meld, goemotions (files
+    of a prepared folder), and all, agree, conflict, which are composed of those.
+    """
+
     items: str
-    metric: str
     labels: tuple[str, ...]
     change: str = "none"  # none | zeroed | swapped
-    least: float | None = None
-    near: float | None = None
-
-
-ROWS = (
-    Row("voice", "voice-test", "UAR", LABELS, least=0.65),
-    Row("face", "face-test", "accuracy", SEVEN, least=0.64),
-    Row("meld", "meld-test", "weighted F1", SEVEN, least=0.54),
-    Row("goemotions", "goemotions-test", "weighted F1", SEVEN),
-    Row("voice-zeroed", "voice-test", "UAR", LABELS, "zeroed", near=1 / 8),
-    Row("voice-swapped", "voice-test", "UAR", LABELS, "swapped", near=1 / 8),
-    Row("face-zeroed", "face-test", "UAR", SEVEN, "zeroed", near=1 / 7),
-    Row("face-swapped", "face-test", "UAR", SEVEN, "swapped", near=1 / 7),
-    Row("meld-swapped", "meld-test", "UAR", SEVEN, "swapped", near=1 / 7),
-)
-SAMPLE = 500  # items of an ablation row
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A row's result."""
-
-    row: Row
-    n: int
-    value: float
+    reasons: bool = False
+    most: int | None = None
 
     @property
-    def reached(self) -> bool | None:
-        """Whether the bar was reached; None without one."""
-        if self.row.near is not None:
-            return abs(self.value - self.row.near) <= 0.05
-        return None if self.row.least is None else self.value >= self.row.least
+    def name(self) -> str:
+        """The name of its file of records."""
+        return "-".join([self.items, *([self.change] if self.change != "none" else []), *["reasons"] * self.reasons])
 
 
-def choose_rows(names: list[str]) -> list[Row]:
-    """Rows by name, all without names. Raises AffectError `bad_row`."""
-    known = {row.name: row for row in ROWS}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise AffectError(f"no row {unknown[0]}", f"rows: {', '.join(known)}", "bad_row")
-    return [known[name] for name in names] or list(ROWS)
+SINGLES = {
+    "voice": Task("voice", LABELS),
+    "face": Task("face", SEVEN),
+    "meld": Task("meld", SEVEN),
+    "goemotions": Task("goemotions", SEVEN),
+}
 
 
 def sample(items: list[Item], n: int) -> list[Item]:
@@ -79,48 +61,161 @@ def sample(items: list[Item], n: int) -> list[Item]:
     return random.Random(0).sample(items, n)
 
 
-def items_of(row: Row, data: Path, limit: int | None) -> list[Item]:
-    """The row's items, with another item's input in each one's place when the row swaps."""
-    items = list(read_items(data / f"{row.items}.jsonl"))
-    most = min(x for x in (limit, SAMPLE if row.change != "none" else None, len(items)) if x is not None)
-    chosen = sample(items, most) if most < len(items) else items
-    if row.change != "swapped":
-        return chosen
-    others = chosen[:]
+@dataclass
+class Reader:
+    """Reads tasks with an engine: items from the prepared folder `data`, records kept in `out`."""
+
+    engine: Engine
+    data: Path
+    out: Path
+    split: str = "test"
+    limit: int | None = None
+    tick: Callable[[str, int, int], None] = lambda name, done, of: None
+    known: dict[Task, tuple[list[Item], list[Record]]] = field(default_factory=dict)
+
+    def read(self, task: Task) -> tuple[list[Item], list[Record]]:
+        """A task's items and their records, in order; what `out` holds of them is not read again."""
+        if task not in self.known:
+            items = self.items(task)
+            self.known[task] = items, self.records(task, items)
+        return self.known[task]
+
+    def items(self, task: Task) -> list[Item]:
+        """The task's items, with another item's input in each one's place when the task swaps."""
+        if task.items in COMPOSED:
+            count = min(x for x in (task.most, self.limit) if x is not None)
+            return COMPOSED[task.items](self, count)
+        items = list(read_items(self.data / f"{task.items}-{self.split}.jsonl"))
+        most = min(x for x in (self.limit, task.most, len(items)) if x is not None)
+        chosen = sample(items, most) if most < len(items) else items
+        return swapped(chosen) if task.change == "swapped" else chosen
+
+    def records(self, task: Task, items: Sequence[Item]) -> list[Record]:
+        """The items' records."""
+        path = self.out / f"{task.name}-{self.split}.jsonl"
+        stamp = {"bundle": self.engine.bundle.sha256, "allowed": list(task.labels)}
+        done = {record["id"]: record for record in kept(path, stamp)}
+        blank = (SENSES[task.items],) if task.change == "zeroed" else ()
+        with path.open("a", encoding="utf-8") as file:
+            for number, item in enumerate(items):
+                if item.id not in done:
+                    segment = self.engine.read_items(
+                        item.faces, item.wave, item.words, task.labels, only_labels=not task.reasons, blank=blank
+                    )
+                    norms = self.engine.bundle.spec["preprocessing"]
+                    done[item.id] = {"id": item.id, **record_of(segment, norms), **stamp}
+                    file.write(json.dumps(done[item.id]) + "\n")
+                self.tick(task.name, number + 1, len(items))
+        return [done[item.id] for item in items]
+
+    def singles(self) -> dict[str, tuple[Item, Record]]:
+        """Every single input with what was read from it alone, by its id."""
+        read = [pair for task in SINGLES.values() for pair in zip(*self.read(task), strict=True)]
+        return {item.id: (item, record) for item, record in read if item.labels[0] in SEVEN}
+
+    def pools(self, right: bool) -> dict[str, dict[str, list[Item]]]:
+        """Single inputs by sense and label; only those that are read rightly when alone, if `right`."""
+        found: dict[str, dict[str, list[Item]]] = {sense: {} for sense in SENSES.values()}
+        for item, record in self.singles().values():
+            if not right or best(record, SEVEN) == item.labels[0]:
+                found[SENSES[item.id.split("-")[0]]].setdefault(item.labels[0], []).append(item)
+        return found
+
+
+def best(record: Record, labels: Sequence[str]) -> str:
+    """The likeliest of some labels: what would have been read with those alone."""
+    return max(labels, key=lambda label: record["scores"].get(label, 0.0))
+
+
+def swapped(items: Sequence[Item]) -> list[Item]:
+    """Each item with another one's input."""
+    others = list(items)
     random.Random(1).shuffle(others)
-    return [replace(o, id=item.id, labels=item.labels) for item, o in zip(chosen, others, strict=True)]
+    return [replace(o, id=item.id, labels=item.labels) for item, o in zip(items, others, strict=True)]
 
 
-def read_row(
-    engine: Engine, row: Row, data: Path, out: Path, limit: int | None, tick: Callable[[int, int], None]
-) -> Figure:
-    """Reads a row's items that `out`/ROW.jsonl does not hold yet, and gives the figure over them all."""
-    items = items_of(row, data, limit)
-    path = out / f"{row.name}.jsonl"
-    stamp = {"bundle": engine.bundle.sha256, "labels": list(row.labels)}
-    done = dict(read_done(path, stamp))
-    blank = (SENSES[row.items.split("-")[0]],) if row.change == "zeroed" else ()
-    with path.open("a", encoding="utf-8") as file:
-        for number, item in enumerate(items):
-            if item.id not in done:
-                segment = engine.read_items(
-                    item.faces, item.wave, item.words, row.labels, only_labels=True, blank=blank
-                )
-                done[item.id] = segment.labels[0].name
-                file.write(json.dumps({"id": item.id, "read": done[item.id], "named": segment.named, **stamp}) + "\n")
-            tick(number + 1, len(items))
-    value = METRICS[row.metric]([i.labels[0] for i in items], [done[i.id] for i in items])
-    return Figure(row, len(items), value)
+# -------------------------------------------------------------------- composed items
 
 
-def read_done(path: Path, stamp: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+def together(parts: Sequence[Item]) -> Item:
+    """Single inputs as one item: the ids joined, each label once."""
+    found = {key: next((v for v in (getattr(p, key) for p in parts) if v is not None), None) for key in INPUTS}
+    labels = tuple(dict.fromkeys(part.labels[0] for part in parts))
+    return Item(id="+".join(part.id for part in parts), labels=labels, **found)
+
+
+INPUTS = ("faces", "wave", "words")
+
+
+def all_three(reader: Reader, count: int) -> list[Item]:
+    """A face, a voice and a line of one feeling; the seven shared feelings in turn."""
+    pools, rng = reader.pools(right=False), random.Random(2)
+    labels = [label for label in SEVEN if all(label in pool for pool in pools.values())]
+    senses = ("visual", "audio", "text")
+    return [together([rng.choice(pools[s][labels[n % len(labels)]]) for s in senses]) for n in range(count)]
+
+
+def agreeing(reader: Reader, count: int) -> list[Item]:
+    """Two inputs of one feeling, both read rightly when alone; kinds of pairs and feelings in turn."""
+    pools, rng, made = reader.pools(right=True), random.Random(3), []
+    for n in range(count):
+        first, second = PAIRS[n % len(PAIRS)]
+        labels = [label for label in SEVEN if label in pools[first] and label in pools[second]]
+        label = labels[n // len(PAIRS) % len(labels)]
+        made.append(together([rng.choice(pools[first][label]), rng.choice(pools[second][label])]))
+    return made
+
+
+def conflicting(reader: Reader, count: int) -> list[Item]:
+    """Two inputs of different feelings, both read rightly when alone; kinds of pairs in turn."""
+    pools, rng, made = reader.pools(right=True), random.Random(4), []
+    for n in range(count):
+        first, second = PAIRS[n % len(PAIRS)]
+        pairs = [(a, b) for a in SEVEN for b in SEVEN if a != b and a in pools[first] and b in pools[second]]
+        a, b = rng.choice(pairs)
+        made.append(together([rng.choice(pools[first][a]), rng.choice(pools[second][b])]))
+    return made
+
+
+COMPOSED: dict[str, Callable[[Reader, int], list[Item]]] = {
+    "all": all_three,
+    "agree": agreeing,
+    "conflict": conflicting,
+}
+
+
+# -------------------------------------------------------------------- records
+
+
+def record_of(segment: Segment, norms: Mapping[str, Any]) -> Record:
+    """A reading as it is kept: scores of all labels, named ones, clues, and their measurements in standard deviations."""
+    return {
+        "read": segment.labels[0].name,
+        "scores": {label.name: round(label.score, 5) for label in segment.labels},
+        "named": list(segment.named),
+        "status": segment.status,
+        "conflict": segment.conflict,
+        "reason": segment.reason,
+        "clues": {sense: " ".join(clue.text for clue in clues) for sense, clues in segment.clues.items()},
+        "measured": {s: standard(s, c[0].values, norms) for s, c in segment.clues.items() if s in MEASURED},
+    }
+
+
+def standard(sense: str, values: Mapping[str, float], norms: Mapping[str, Any]) -> dict[str, float]:
+    """Measurements as deviations from the training part's mean: what a level is told by."""
+    norm, names = MEASURED[sense]
+    at = {name: (mean, std) for name, mean, std in zip(names, norms[norm]["mean"], norms[norm]["std"], strict=True)}
+    return {name: round((value - at[name][0]) / at[name][1], 4) for name, value in values.items()}
+
+
+def kept(path: Path, stamp: Mapping[str, object]) -> Iterator[Record]:
     """What an earlier run of the same bundle and labels read; a half-written last line is passed over."""
     if not path.is_file():
         return
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            row = json.loads(line)
+            record = json.loads(line)
         except ValueError:
             continue
-        if all(row.get(key) == value for key, value in stamp.items()):
-            yield row["id"], row["read"]
+        if all(record.get(key) == value for key, value in stamp.items()):
+            yield record

@@ -50,13 +50,15 @@ class Writer:
         self.newline = language.tokenize("\n")
         self.stopped: Callable[[], bool] | None = None
         self.tokens, self.seconds, self.known = 0, 0.0, 0.0
+        self.rng = np.random.default_rng(0)
 
-    def write(self, present: Present, allowed: Sequence[str], only_labels: bool, say: Event) -> Written:
+    def write(self, present: Present, allowed: Sequence[str], only_labels: bool, seed: int, say: Event) -> Written:
         """A whole reply; labels of `allowed`, any words where it is empty. `only_labels` ends it as soon as they are known.
+        Labels are the likeliest ones; the reason's words are drawn, the same ones for the same `seed`.
 
         `say` gets ("words", piece) as the reason forms and ("labels", [Label, ...]) once.
         """
-        self.tokens, self.seconds = 0, 0.0
+        self.tokens, self.seconds, self.rng = 0, 0.0, np.random.default_rng(seed)
         prose = self.prose(say) if self.spec["reply_form"] == "prose" else None
         labels, named = self.labels(present, allowed, say)
         reply = Reply(named, {}, prose or "")
@@ -99,13 +101,13 @@ class Writer:
     # ------------------------------------------------------------------ the reason
 
     def prose(self, say: Event) -> str:
-        """The reason before the labels: free words up to a newline, greedily; then the labels' heading."""
+        """The reason before the labels: free words up to a newline; then the labels' heading."""
         text = self.line([], PROSE_TOKENS, self.language.breaks, say)
         self.language.feed([*self.newline, *self.language.tokenize(LABELS_HEADING)])
         return text
 
     def lines(self, present: Present, named: tuple[str, ...], say: Event) -> Reply:
-        """The lines after the labels: forced headings, free words, greedily."""
+        """The lines after the labels: forced headings, free words."""
         lines: dict[str, str] = {}
         for index, (name, heading) in enumerate(headings(present)):
             forced = [*(self.newline if index else []), *self.language.tokenize(heading)]
@@ -126,7 +128,7 @@ class Writer:
     def pieces(self, most: int, stop: set[int], written: list[int]) -> Iterator[str]:
         """The text of a line as it forms; its tokens are gathered in `written`."""
         shown = ""
-        for token in self.language.write(most, stop, self.stopped):
+        for token in self.language.write(most, stop, self.stopped, self.rng):
             written.append(token)
             text = self.language.text(written)
             if not text.endswith("\ufffd"):  # a letter of several tokens is not whole yet

@@ -14,6 +14,7 @@ import typer
 
 from cli import doctor as room
 from cli.doctor import Check
+from models.bundle import load_bundle
 from models.errors import AffectError
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +88,14 @@ def test_the_probe_model_is_onnx_and_computes() -> None:
 def test_a_crash_in_a_child_is_a_line_and_not_the_end() -> None:
     said = room.in_child("import os, signal; os.kill(os.getpid(), signal.SIGILL)")
     assert said.startswith("crashes (signal 4)")
+
+
+def test_two_runtimes_that_clash_get_their_own_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segmentation fault of the self-check is not the bundle's fault; anything else may be."""
+    bundle = load_bundle("nano")
+    for said, cure in (("crashes (signal 11): why?", room.CLASH_CURE), ("crashes (signal 4): why?", "again")):
+        monkeypatch.setattr(room, "in_child", lambda code, *arguments, said=said: said)
+        assert room.check_self(bundle, bundle.path, "again", True).cure == cure
 
 
 def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.language import Language, check_adapter, log_softmax  # isort: skip  # llama.cpp before numpy
+from runtime.language import Language, check_adapter, drawn, log_softmax  # isort: skip  # llama.cpp before numpy
 
 import gguf
 import numpy as np
@@ -43,6 +43,29 @@ def logits_after(model: tiny.TinyLlama, ids: list[int]) -> np.ndarray:
     fresh.feed(ids)
     fresh.close()
     return fresh.last
+
+
+def test_drawn_tokens_follow_their_chances_and_leave_out_the_unlikely() -> None:
+    """Chances 6 : 3 : .5 : 0 of which the third is less than a tenth as likely as the first."""
+    with np.errstate(divide="ignore"):
+        logits = np.log(np.array([6.0, 3.0, 0.5, 0.0])).astype(np.float32)
+    rng = np.random.default_rng(0)
+    counts = np.bincount([drawn(logits, rng) for _ in range(3000)], minlength=4)
+    assert counts[0] / 3000 == pytest.approx(2 / 3, abs=0.03) and counts[2:].sum() == 0
+
+
+def test_the_same_seed_writes_the_same_words(language: Language) -> None:
+    """Without a generator the likeliest ones; with one its own, again for the same seed, others for another."""
+    start = some_ids(8)
+
+    def written(seed: int | None) -> list[int]:
+        place = language.mark()
+        language.feed(start)
+        words = list(language.write(12, set(), None, None if seed is None else np.random.default_rng(seed)))
+        language.go_back(place)
+        return words
+
+    assert written(3) == written(3) != written(4) and written(None) == written(None)
 
 
 def test_text_survives_tokenizing(language: Language) -> None:

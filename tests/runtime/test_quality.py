@@ -1,23 +1,38 @@
-"""`affect bench quality`: rows by name, resumable, ablations done to the right inputs; and timing rows that add up."""
+"""`affect bench quality`: rows by name, resumable, ablations done to the right inputs, composed items that are what they say;
+and timing rows that add up."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
+from models.emotions import LABELS
 from models.errors import AffectError
 from models.items import Item, write_items
-from models.metrics import METRICS
 from models.reading import Segment
-from runtime.quality import ROWS, Figure, Row, choose_rows, items_of, read_row
+from runtime import rows as room
+from runtime.quality import (
+    PAIRS,
+    SEVEN,
+    SINGLES,
+    Reader,
+    Record,
+    Task,
+    agreeing,
+    all_three,
+    conflicting,
+    standard,
+    swapped,
+)
+from runtime.rows import ROWS, choose_rows
 from runtime.speed import loop, machine
-from trainer.datasets import load
+from trainer.datasets import Corpus, load, write_test_items
 from trainer.mixture import verification_rows
 
 ROOT = Path(__file__).parents[2]
+BY_NAME = {row.name: row for row in ROWS}
 
 
 @pytest.fixture
@@ -37,31 +52,35 @@ def data(smoke_run: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def reader(engine: Engine, data: Path, tmp_path: Path) -> Reader:
+    """Reads into an empty folder."""
+    return Reader(engine, data, tmp_path)
+
+
 def test_rows_are_chosen_by_name() -> None:
     assert [row.name for row in choose_rows(["meld", "voice"])] == ["meld", "voice"] and choose_rows([]) == list(ROWS)
     with pytest.raises(AffectError, match="no row dance"):
         choose_rows(["dance"])
 
 
-def test_a_second_run_reads_nothing_again(engine: Engine, data: Path, tmp_path: Path) -> None:
-    row = ROWS[0]
-    first = read_row(engine, row, data, tmp_path, None, lambda done, of: None)
-    stored = (tmp_path / "voice.jsonl").read_text()
-    (tmp_path / "voice.jsonl").write_text(stored[:-20])  # killed while writing its last line
-    again = read_row(engine, row, data, tmp_path, None, lambda done, of: None)
-    assert first == again and first.n == 6 and 0 <= first.value <= 1
-    assert (tmp_path / "voice.jsonl").read_text().startswith(stored[:-20])
+def test_a_second_run_reads_nothing_again(reader: Reader, engine: Engine, data: Path, tmp_path: Path) -> None:
+    first = reader.read(SINGLES["voice"])[1]
+    stored = (tmp_path / "voice-test.jsonl").read_text()
+    (tmp_path / "voice-test.jsonl").write_text(stored[:-20])  # killed while writing its last line
+    again = Reader(engine, data, tmp_path).read(SINGLES["voice"])[1]
+    assert first == again and len(first) == 6 and 0 <= BY_NAME["voice"].count(reader)[1].value <= 1
+    assert (tmp_path / "voice-test.jsonl").read_text().startswith(stored[:-20])
 
 
-def test_an_ablation_takes_the_information_away(engine: Engine, data: Path, tmp_path: Path) -> None:
+def test_an_ablation_takes_the_information_away(engine: Engine, reader: Reader) -> None:
     """Zeroed soft tokens give every item the same scores; swapped items keep their labels and lose their inputs."""
-    item, other = items_of(ROWS[0], data, None)[:2]
+    plain = reader.items(SINGLES["voice"])
     zeroed: list[Segment] = [
-        engine.read_items(None, x.wave, None, only_labels=True, blank=("audio",)) for x in (item, other)
+        engine.read_items(None, x.wave, None, only_labels=True, blank=("audio",)) for x in plain[:2]
     ]
     assert zeroed[0].labels == zeroed[1].labels
-    swapped = Row("x", "voice-test", "UAR", ROWS[0].labels, "swapped")
-    plain, mixed = items_of(ROWS[0], data, None), items_of(swapped, data, None)
+    mixed = swapped(plain)
     assert [x.labels for x in plain] == [x.labels for x in mixed] and [x.id for x in plain] == [x.id for x in mixed]
     assert [id(x.wave) for x in plain] != [id(x.wave) for x in mixed] and sorted(map(length, plain)) == sorted(
         map(length, mixed)
@@ -73,11 +92,125 @@ def length(item: Item) -> int:
     return 0 if item.wave is None else len(item.wave)
 
 
+def test_whole_replies_are_kept_with_what_was_measured(engine: Engine, reader: Reader) -> None:
+    """In standard deviations, by the bundle's own norm, of the very sound that the clue is about."""
+    reader.limit = 2
+    items, records = reader.read(BY_NAME["voice-clues"].task)
+    heard = engine.hear(items[0].wave)
+    assert heard is not None and set(records[0]["clues"]) == {"audio"}
+    norms = engine.bundle.spec["preprocessing"]
+    wanted = (heard.measures.pitch_hz - norms["voice_norm"]["mean"][0]) / norms["voice_norm"]["std"][0]
+    assert records[0]["measured"]["audio"]["pitch_hz"] == pytest.approx(wanted, abs=1e-3)
+    assert standard("visual", {"smile": 3.0}, {"face_norm": {"mean": [1.0] * 6, "std": [2.0] * 6}}) == {"smile": 1.0}
+
+
+# -------------------------------------------------------------------- composed items
+
+
+class Known(Reader):
+    """Single inputs of which every third is read wrongly, without an engine."""
+
+    def records(self, task: Task, items: list[Item]) -> list[Record]:  # type: ignore[override]  # a list is a sequence
+        return [
+            {"id": x.id, "scores": {label: float(label == (x.labels[0] if n % 3 else "nobody")) for label in LABELS}}
+            for n, x in enumerate(items)
+        ]
+
+
+@pytest.fixture
+def known(smoke_run: Path, tmp_path: Path) -> Known:
+    """On the validation part of the data made in code."""
+    folder = smoke_run / "smoke-data"
+    corpus = load(folder)
+    sources = [x for line in corpus.lines for x in (line, type(line)(line.text, line.label, line.split, "goemotions"))]
+    lines = [type(x)(x.text, x.label, x.split, x.source if x.source == "goemotions" else "meld") for x in sources]
+    write_test_items(Corpus(corpus.faces, corpus.voices, lines), folder)
+    return Known(None, folder, tmp_path, split="validation")  # type: ignore[arg-type]  # nothing is read
+
+
+def test_three_inputs_of_one_feeling_are_put_together(known: Known) -> None:
+    """Every shared feeling as often as another; each part is of that feeling; the parts' ids say which."""
+    items, singles = all_three(known, 14), known.singles()
+    assert sorted(item.labels[0] for item in items) == sorted([*SEVEN, *SEVEN])
+    for item in items:
+        parts = [singles[name][0] for name in item.id.split("+")]
+        assert {part.labels for part in parts} == {item.labels}
+        assert item.faces is parts[0].faces and item.wave is parts[1].wave and item.words == parts[2].words
+
+
+def test_pairs_are_made_of_what_is_read_rightly_alone(known: Known) -> None:
+    right = {item.id for pool in known.pools(right=True).values() for items in pool.values() for item in items}
+    everything = {item.id for pool in known.pools(right=False).values() for items in pool.values() for item in items}
+    assert right < everything
+    for items, labels in ((agreeing(known, 30), 1), (conflicting(known, 30), 2)):
+        kinds = [{"visual": x.faces is not None, "audio": x.wave is not None, "text": bool(x.words)} for x in items]
+        assert {tuple(k for k, there in kind.items() if there) for kind in kinds} == set(PAIRS)
+        assert all(len(item.labels) == labels and set(item.id.split("+")) <= right for item in items)
+
+
+# -------------------------------------------------------------------- figures
+
+
+def test_clues_are_held_against_their_own_and_another_measurement() -> None:
+    """Two claims, one of them wrong; both wrong for the next item's sound; what was not measured is not counted."""
+    said = {"audio": "The voice is high, loud and slow."}
+    first = {"clues": said, "measured": {"audio": {"pitch_hz": 2, "loudness_db": 0}}}
+    other = {"clues": {"audio": "A voice."}, "measured": {"audio": {"pitch_hz": -2, "loudness_db": -2}}}
+    records = [first, other]
+    assert room.clue_truth("audio")([], records).value == 1 / 2
+    assert room.clue_truth("audio", "pitch_hz")([], records).value == 1
+    assert room.clue_truth("audio", swapped=True)([], records).value == 0
+    assert room.clue_given("audio")([], records).value == 1 / 2
+
+
+def item(name: str, *labels: str) -> Item:
+    return Item(name, None, None, None, labels)
+
+
+def test_the_gain_is_over_the_best_of_the_single_inputs(known: Known) -> None:
+    """Together two of two are right; alone, of every kind, those that are read rightly."""
+    singles = known.singles()
+    right = [
+        name for name in singles if name in {i.id for p in known.pools(True).values() for v in p.values() for i in v}
+    ]
+    faces, voices, lines = ([name for name in right if name.startswith(kind)] for kind in ("face", "voice", "meld"))
+    wrong = next(name for name in singles if name.startswith("voice") and name not in right)
+    one = item(f"{faces[0]}+{voices[0]}+{lines[0]}", singles[faces[0]][0].labels[0])
+    two = item(f"{faces[1]}+{wrong}+{lines[1]}", "happy")
+    records = [{"read": one.labels[0]}, {"read": "happy"}]
+    hits = [singles[name][0].labels[0] for name in (faces[0], voices[0], lines[0])].count(one.labels[0])
+    assert hits >= 1 and room.gain(known, [one, two], records).value == pytest.approx(1 - 1 / 2, abs=1 / 2)
+
+
+def test_named_labels_and_conflicts_are_counted() -> None:
+    items = [item("a", "happy", "sad"), item("b", "happy", "sad"), item("c", "sad")]
+    differ = {"visual": "happy", "audio": "sad"}
+    records = [
+        {"named": ["sad", "happy"], "conflict": differ, "status": "ok"},
+        {"named": ["sad", "happy"], "conflict": None, "status": "ok"},
+        {"named": ["sad"], "conflict": differ, "status": "unsure"},
+    ]
+    assert room.both_named(items, records).value == pytest.approx(2 / 3)
+    assert room.differing(items, records).value == pytest.approx(2 / 3)
+    assert room.one_named(items, records).value == pytest.approx(1 / 3)
+    assert room.unsure(items, records).value == pytest.approx(1 / 3)
+
+
+def test_certain_readings_are_held_against_all() -> None:
+    """Four of five are certain and right, the fifth is neither."""
+    items = [item(str(n), "sad") for n in range(5)]
+    records = [{"read": "sad", "scores": {"sad": 0.9}}] * 4 + [{"read": "happy", "scores": {"happy": 0.3}}]
+    assert room.when_certain(items, records).value == pytest.approx(1 - 0.8)
+    assert room.excess_error(items, records).value < 0.2
+
+
 def test_bars_are_held_against_figures() -> None:
-    assert Figure(ROWS[0], 1, 0.65).reached and not Figure(ROWS[0], 1, 0.64).reached
-    near = next(row for row in ROWS if row.near)
-    assert Figure(near, 1, (near.near or 0) + 0.04).reached and not Figure(near, 1, (near.near or 0) + 0.06).reached
-    assert set(METRICS) == {"accuracy", "UAR", "weighted F1"} and json.dumps([row.name for row in ROWS])
+    assert BY_NAME["voice"].reached(0.65) and not BY_NAME["voice"].reached(0.64) and BY_NAME["voice"].bar == ">= 0.65"
+    near = BY_NAME["voice-zeroed"]
+    assert near.reached(0.125 + 0.04) and not near.reached(0.125 + 0.06) and near.bar == "near 0.125"
+    most = BY_NAME["voice-clues-swapped"]
+    assert most.reached(0.5) and not most.reached(0.56) and most.bar == "<= 0.55"
+    assert BY_NAME["goemotions"].reached(0.1) is None and BY_NAME["goemotions"].bar == ""
 
 
 def test_the_clip_of_the_speed_table_is_as_long_as_it_should_be(tmp_path: Path) -> None:

@@ -1,0 +1,207 @@
+"""The rows of `affect bench quality`: which items a figure is read from, how it is counted, and the bar it is held against.
+
+Knows items and records of what was read; nothing of engines, files or consoles.
+"""
+
+from __future__ import annotations
+
+from runtime.quality import SENSES, SEVEN, SINGLES, Reader, Record, Task, best  # isort: skip  # llama.cpp before numpy
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.clues import claims, level
+from models.emotions import LABELS
+from models.errors import AffectError
+from models.items import Item
+from models.metrics import METRICS, Counts, calibration, confusion, ratio, share
+
+SAMPLE = 500  # items of the rows beside the headline ones
+CERTAIN = 0.8  # share of readings that are called the most certain
+ALL = Task("all", SEVEN, most=1000)
+Figure = Callable[[Sequence[Item], Sequence[Record]], Counts]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `least` or `most` is the bar, `near` marks an ablation that must fall to it within 5 points.
+
+    `beside` is for a figure that needs more than its own task's records: it gets the reader.
+    """
+
+    name: str
+    task: Task
+    metric: str
+    figure: Figure | None = None
+    least: float | None = None
+    most: float | None = None
+    near: float | None = None
+    beside: Callable[[Reader, Sequence[Item], Sequence[Record]], Counts] | None = None
+
+    def count(self, reader: Reader) -> tuple[int, Counts]:
+        """How many items were read, and their counts."""
+        items, records = reader.read(self.task)
+        if self.beside is not None:
+            return len(items), self.beside(reader, items, records)
+        assert self.figure is not None
+        return len(items), self.figure(items, records)
+
+    def reached(self, value: float) -> bool | None:
+        """Whether a value reaches the bar; None without one."""
+        if self.near is not None:
+            return abs(value - self.near) <= 0.05
+        if self.most is not None:
+            return value <= self.most
+        return None if self.least is None else value >= self.least
+
+    @property
+    def bar(self) -> str:
+        """The bar in words."""
+        if self.near is not None:
+            return f"near {self.near:.3f}"
+        return f">= {self.least:.2f}" if self.least is not None else "" if self.most is None else f"<= {self.most:.2f}"
+
+
+def labelled(metric: str) -> Figure:
+    """The first label against the true one."""
+    return lambda items, records: Counts(
+        confusion([item.labels[0] for item in items], [record["read"] for record in records]), METRICS[metric]
+    )
+
+
+def clue_truth(sense: str, name: str | None = None, swapped: bool = False) -> Figure:
+    """Of what clues claim (of one measurement, or of all) the share that agrees with the measurement; `swapped`: with
+    another item's, which tells how much of it is guessing."""
+
+    def count(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+        others = another(records) if swapped else records
+        pairs = [agreement(r, o, sense, name) for r, o in zip(records, others, strict=True)]
+        return ratio([hit for hit, _ in pairs], [of for _, of in pairs])
+
+    return count
+
+
+def another(records: Sequence[Record]) -> list[Record]:
+    """For each record one of another item, drawn blindly: neighbours are of one speaker."""
+    order = random.Random(1).sample(range(len(records)), len(records))
+    after = dict(zip(order, [*order[1:], *order[:1]], strict=True))
+    return [records[after[place]] for place in range(len(records))]
+
+
+def agreement(record: Record, other: Record, sense: str, name: str | None) -> tuple[int, int]:
+    """Claims of a record's clue that agree with the measurements of another, and all that can be held against them."""
+    said = claims(record["clues"].get(sense, ""), sense)
+    z = other["measured"].get(sense, {})
+    known = [key for key in said if key in z and name in (None, key)]
+    return sum(said[key] == level(z[key]) for key in known), len(known)
+
+
+def clue_given(sense: str) -> Figure:
+    """Of the readings with that input, the share whose clue claims something that was measured."""
+    return lambda items, records: ratio(
+        [bool(claims(r["clues"].get(sense, ""), sense)) for r in records], [1] * len(records)
+    )
+
+
+def gain(reader: Reader, items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Accuracy of several inputs together over that of the best one of them alone, on the same items."""
+    singles = reader.singles()
+    rows = []
+    for item, record in zip(items, records, strict=True):
+        alone = {SENSES[part.split("-")[0]]: best(singles[part][1], SEVEN) for part in item.id.split("+")}
+        hits = [alone[sense] == item.labels[0] for sense in ("visual", "audio", "text")]
+        rows.append([1.0, record["read"] == item.labels[0], *hits])
+    return Counts(np.array(rows, float), lambda summed: float((summed[1] - summed[2:].max()) / max(summed[0], 1)))
+
+
+def one_named(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Share of readings that name exactly one label."""
+    return ratio([len(record["named"]) == 1 for record in records], [1] * len(records))
+
+
+def both_named(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Share of readings that name both feelings and say that they differ."""
+    pairs = zip(items, records, strict=True)
+    return ratio([set(i.labels) <= set(r["named"]) and r["conflict"] is not None for i, r in pairs], [1] * len(records))
+
+
+def differing(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Share of readings that say that the inputs differ."""
+    return ratio([record["conflict"] is not None for record in records], [1] * len(records))
+
+
+def unsure(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Share of readings that are unsure."""
+    return ratio([record["status"] == "unsure" for record in records], [1] * len(records))
+
+
+def surety(record: Record) -> float:
+    """The first label's probability."""
+    return float(max(record["scores"].values()))
+
+
+def excess_error(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Calibration error of the first label beyond what perfect calibration would show by chance."""
+    hits = [record["read"] == item.labels[0] for item, record in zip(items, records, strict=True)]
+    return calibration([surety(record) for record in records], hits)
+
+
+def when_certain(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Accuracy on the most certain readings over accuracy on all."""
+    sure = np.array([surety(record) for record in records])
+    chosen = sure >= np.quantile(sure, 1 - CERTAIN)
+    hits = np.array([record["read"] == item.labels[0] for item, record in zip(items, records, strict=True)])
+    rows = np.stack([hits & chosen, chosen, hits, np.ones(len(hits))], 1).astype(float)
+    return Counts(rows, lambda summed: share(summed[:2]) - share(summed[2:]))
+
+
+def ablation(kind: str, change: str, labels: tuple[str, ...]) -> Row:
+    """A single input taken away, or another item's put in its place."""
+    task = Task(kind, labels, change, most=SAMPLE)
+    return Row(f"{kind}-{change}", task, "UAR", labelled("UAR"), near=1 / len(labels))
+
+
+def clue_rows(kind: str, sense: str, least: float) -> list[Row]:
+    """What is said of a voice or a face, held against its own measurements and against another's."""
+    task = Task(kind, LABELS if kind == "voice" else SEVEN, reasons=True, most=SAMPLE)
+    return [
+        Row(f"{kind}-clues", task, "clues true", clue_truth(sense), least=least),
+        Row(f"{kind}-clues-swapped", task, "clues true", clue_truth(sense, swapped=True), most=0.55),
+        Row(f"{kind}-clues-given", task, "readings", clue_given(sense), least=0.80),
+    ]
+
+
+ROWS = (
+    Row("voice", SINGLES["voice"], "UAR", labelled("UAR"), least=0.65),
+    Row("face", SINGLES["face"], "accuracy", labelled("accuracy"), least=0.64),
+    Row("meld", SINGLES["meld"], "weighted F1", labelled("weighted F1"), least=0.54),
+    Row("goemotions", SINGLES["goemotions"], "weighted F1", labelled("weighted F1")),
+    Row("all", ALL, "accuracy", labelled("accuracy")),
+    Row("all-gain", ALL, "over single", beside=gain, least=0.09),
+    Row("all-one-label", ALL, "readings", one_named, least=0.85),
+    Row("all-unsure", ALL, "readings", unsure, most=0.15),
+    Row("all-certain", ALL, "accuracy up", when_certain, least=0.04),
+    Row("all-calibration", ALL, "excess ECE", excess_error, most=0.04),
+    *(Row(f"{kind}-calibration", SINGLES[kind], "excess ECE", excess_error, most=0.04) for kind in SINGLES),
+    Row("conflict", Task("conflict", SEVEN, reasons=True, most=SAMPLE), "both named", both_named, least=0.75),
+    Row("agree", Task("agree", SEVEN, reasons=True, most=SAMPLE), "conflict set", differing, most=0.05),
+    ablation("voice", "zeroed", LABELS),
+    ablation("voice", "swapped", LABELS),
+    ablation("face", "zeroed", SEVEN),
+    ablation("face", "swapped", SEVEN),
+    ablation("meld", "swapped", SEVEN),
+    *clue_rows("voice", "audio", 0.90),
+    *clue_rows("face", "visual", 0.80),
+)
+
+
+def choose_rows(names: Sequence[str]) -> list[Row]:
+    """Rows by name, all without names. Raises AffectError `bad_row`."""
+    known = {row.name: row for row in ROWS}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise AffectError(f"no row {unknown[0]}", f"rows: {', '.join(known)}", "bad_row")
+    return [known[name] for name in names] or list(ROWS)
