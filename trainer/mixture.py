@@ -6,16 +6,17 @@ is always the same. Knows rows and labels; nothing of tensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from models.clues import FACE, VOICE
 from models.emotions import LABELS
 from models.prompt import Present, Reply, clean_words
 from trainer.config import MixtureConfig
 from trainer.datasets import Corpus, Sources
-from trainer.reasons import FACE, VOICE, wanted
+from trainer.reasons import wanted
 
 STAND_IN = {"calm": "neutral"}  # faces and lines know no calm
 PARTS = {
@@ -27,6 +28,7 @@ PARTS = {
     "voice_words": ("audio", "text"),
     "all": ("visual", "audio", "text"),
 }
+BLEND = (0.4, 0.9)  # share of the other class in a picture or sound that is to be mistaken
 CONFLICTS = (("visual", "audio"), ("visual", "text"), ("audio", "text"))
 
 
@@ -41,6 +43,7 @@ class Item:
     label: str
     kind: str
     reasoned: bool = True  # whether the reason is taught, or the labels alone
+    blends: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # sense -> row blended in, its share
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,9 @@ def norm_of(sources: Sources) -> Norm:
 
 class Composer:
     """Draws items of one split. `mistakes` [sense][label] -> probabilities over LABELS of what its encoder would read:
-    in compositions the face or voice of such a class is shown with the label kept at the truth, so that the language
-    model learns how far each sense can be trusted (without it, it trusts features that are near perfect in training)."""
+    in compositions a face or voice of such a class is shown with the label kept at the truth, so that the language
+    model learns how far each sense can be trusted (without it, it trusts features that are near perfect in training).
+    Beside one other sense it is blended in only: two plain ones that differ are a conflict."""
 
     def __init__(
         self, corpus: Corpus, split: str, mixture: MixtureConfig, mistakes: Mapping[str, np.ndarray] | None = None
@@ -120,7 +124,7 @@ class Composer:
         pair = CONFLICTS[int(rng.integers(len(CONFLICTS)))]
         first, second = (str(name) for name in rng.choice(self.shared, size=2, replace=False))
         shown = {pair[0]: first, pair[1]: second}
-        if rng.random() < 0.3:
+        if rng.random() < 0.2:
             shown = dict.fromkeys(PARTS["all"], first) | {str(rng.choice(PARTS["all"])): second}
         ordered = {name: shown[name] for name in PARTS["all"] if name in shown}
         return self.composed(rng, "conflict", ordered, first, trusting=True)
@@ -130,26 +134,43 @@ class Composer:
     ) -> Item:
         """Draws a row for each sense; unless `trusting`, of the class that its encoder might mistake it for."""
         face = voice = words = None
+        blends: dict[str, tuple[int, float]] | None = {} if len(shown) == 2 else None
         if "visual" in shown:
-            face = int(rng.choice(self.faces[self.seen(rng, "visual", shown["visual"], self.faces, trusting)]))
+            face = self.drawn(rng, "visual", shown["visual"], self.faces, trusting, blends)
         if "audio" in shown:
-            voice = int(rng.choice(self.voices[self.seen(rng, "audio", shown["audio"], self.voices, trusting)]))
+            voice = self.drawn(rng, "audio", shown["audio"], self.voices, trusting, blends)
         if "text" in shown:
             options = self.words[STAND_IN.get(shown["text"], shown["text"])]
             words = options[int(rng.integers(len(options)))]
-        return self.finish(rng, kind, label, shown, face, voice, words)
+        return self.finish(rng, kind, label, shown, face, voice, words, blends)
+
+    def drawn(
+        self,
+        rng: np.random.Generator,
+        sense: str,
+        label: str,
+        rows: Mapping[str, np.ndarray],
+        trusting: bool,
+        blends: dict[str, tuple[int, float]] | None,
+    ) -> int:
+        """A row of the label; unless `trusting`, of a class that it is mistaken for, which is blended in when there are
+        `blends` to keep."""
+        label = label if len(rows[label]) else STAND_IN[label]
+        other = self.seen(rng, sense, label, rows, trusting)
+        if other != label and blends is not None:
+            blends[sense] = int(rng.choice(rows[other])), float(rng.uniform(*BLEND))
+            other = label
+        return int(rng.choice(rows[other]))
 
     def seen(
         self,
         rng: np.random.Generator,
         sense: str,
         label: str,
-        rows: Mapping[str, Sequence[int] | np.ndarray],
+        rows: Mapping[str, np.ndarray],
         trusting: bool,
     ) -> str:
-        """The class of the row to show for a label."""
-        if not len(rows[label]):
-            label = STAND_IN[label]
+        """What a sense's encoder might read for a label."""
         chances = self.mistakes.get(sense)
         if trusting or chances is None:
             return label
@@ -165,13 +186,15 @@ class Composer:
         face: int | None = None,
         voice: int | None = None,
         words: str | None = None,
+        blends: Mapping[str, tuple[int, float]] | None = None,
     ) -> Item:
-        """The item with its reply."""
+        """The item with its reply; a blend's measurements are nobody's, so its reason is not taught."""
         present = Present(face is not None, voice is not None, words)
         z_face = {} if face is None else dict(zip(FACE, map(float, self.z_face[face]), strict=True))
         z_voice = {} if voice is None else dict(zip(VOICE, map(float, self.z_voice[voice]), strict=True))
         reply = wanted(rng, present, shown, z_face, z_voice)
-        return Item(face, voice, present, reply, label, kind, bool(rng.random() < self.reasoned))
+        reasoned = bool(rng.random() < self.reasoned) and not blends
+        return Item(face, voice, present, reply, label, kind, reasoned, blends or {})
 
 
 VALIDATION = {  # name -> mixture of one kind, items

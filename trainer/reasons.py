@@ -11,56 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from models.clues import FACE_WORDS, VOICE_WORDS, level
 from models.prompt import Present, Reply
 
-LEVEL = 0.6  # z from which a measurement is called low or high
-VOICE = ("pitch_hz", "loudness_db", "rate", "pitch_range", "pause", "voiced")
-FACE = ("mouth_open", "smile", "brow_raise", "brow_furrow", "eye_open", "roll_deg")
-
-VOICE_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "pitch_hz": (
-        ("low", "low-pitched", "deep"),
-        ("of middle pitch", "neither high nor low"),
-        ("high", "high-pitched", "raised in pitch"),
-    ),
-    "loudness_db": (
-        ("quiet", "soft", "hushed"),
-        ("of middle loudness", "neither loud nor soft"),
-        ("loud", "strong", "forceful"),
-    ),
-    "rate": (
-        ("slow", "unhurried", "drawn out"),
-        ("of even pace", "neither fast nor slow"),
-        ("fast", "hurried", "quick"),
-    ),
-    "pitch_range": (
-        ("flat in melody", "monotone"),
-        ("of moderate melody", "with some melody"),
-        ("lively in melody", "full of ups and downs"),
-    ),
-}
-FACE_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "mouth_open": (
-        ("the mouth is closed", "the lips are together", "the lips are shut"),
-        ("the lips are slightly apart", "the mouth is a little open"),
-        ("the mouth is wide open", "the mouth is open wide"),
-    ),
-    "smile": (
-        ("the corners of the mouth turn down", "the mouth corners hang"),
-        ("the corners of the mouth are level", "the mouth corners stay level"),
-        ("the corners of the mouth are lifted", "the mouth corners are drawn up"),
-    ),
-    "brow_raise": (
-        ("the brows are lowered", "the brows sit low"),
-        ("the brows are at rest", "the brows are relaxed"),
-        ("the brows are raised", "the brows are lifted high"),
-    ),
-    "eye_open": (
-        ("the eyes are narrowed", "the eyes are nearly shut"),
-        ("the eyes are normally open", "the eyes are at rest"),
-        ("the eyes are wide open", "the eyes are opened wide"),
-    ),
-}
 KEYWORDS: dict[str, tuple[str, str, str]] = {  # the word that tells a level from the other two
     "pitch_hz": ("low", "middle", "high"),
     "loudness_db": ("quiet", "middle", "loud"),
@@ -78,6 +31,12 @@ VOICE_FRAMES = (
     "The speech is {0}.",
     "What is heard is {0}.",
     "The tone is {0}.",
+    "One hears a voice that is {0}.",
+    "To the ear, the voice is {0}.",
+    "The way of speaking is {0}.",
+    "The speaker's voice comes out {0}.",
+    "By its sound, the voice is {0}.",
+    "The delivery is {0}.",
 )
 FACE_FRAMES = (
     "{0}.",
@@ -86,6 +45,12 @@ FACE_FRAMES = (
     "It shows that {0}.",
     "In the picture {0}.",
     "The face tells that {0}.",
+    "Looking at the face, {0}.",
+    "It can be seen that {0}.",
+    "To the eye, {0}.",
+    "The picture shows that {0}.",
+    "Visibly, {0}.",
+    "What shows is that {0}.",
 )
 QUOTE_FRAMES = (
     'The words "{0}" are said.',
@@ -94,6 +59,12 @@ QUOTE_FRAMES = (
     '"{0}" is what the words say.',
     'The line has "{0}" in it.',
     'There is "{0}" in the words.',
+    'One hears "{0}" being said.',
+    'The words run "{0}".',
+    'Among the words stands "{0}".',
+    'The line goes "{0}".',
+    'The talk is of "{0}".',
+    'Said aloud is "{0}".',
 )
 AGREE_ONE = (
     "The person seems {0}.",
@@ -101,6 +72,11 @@ AGREE_ONE = (
     "That reads as {0}.",
     "It points to someone {0}.",
     "This is how someone {0} comes across.",
+    "One takes the person to be {0}.",
+    "The person appears to be {0}.",
+    "That suggests someone {0}.",
+    "It is most like someone who is {0}.",
+    "Hence the person is probably {0}.",
 )
 AGREE_MANY = (
     "Together they speak of someone {0}.",
@@ -108,6 +84,11 @@ AGREE_MANY = (
     "All in all, the person comes across as {0}.",
     "Everything points to someone {0}.",
     "Seen as a whole, that reads as {0}.",
+    "In sum, the person appears to be {0}.",
+    "All of it fits someone who is {0}.",
+    "The signs agree on someone {0}.",
+    "On the whole, the person is probably {0}.",
+    "Put together, that suggests someone {0}.",
 )
 CONFLICT = (
     "The {0}, but the {1}.",
@@ -116,17 +97,16 @@ CONFLICT = (
     "Mixed signs: the {0}, yet the {1}.",
     "It does not fit together: the {0}, the {1}.",
     "The {0}, and still the {1}.",
+    "Although the {0}, the {1}.",
+    "The {0}, whereas the {1}.",
+    "On the one hand the {0}, on the other the {1}.",
+    "The signs part: the {0}, the {1}.",
 )
 SHOWS = {
-    "visual": ("face looks {0}", "face seems {0}"),
-    "audio": ("voice sounds {0}", "voice seems {0}"),
-    "text": ("words are {0}", "words seem {0}"),
+    "visual": ("face looks {0}", "face seems {0}", "face appears {0}"),
+    "audio": ("voice sounds {0}", "voice seems {0}", "voice appears {0}"),
+    "text": ("words are {0}", "words seem {0}", "words sound {0}"),
 }
-
-
-def level(z: float) -> int:
-    """0 low, 1 middle, 2 high."""
-    return 0 if z < -LEVEL else 2 if z > LEVEL else 1
 
 
 def pick(rng: np.random.Generator, options: Sequence[str]) -> str:

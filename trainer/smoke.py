@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from models.clues import FACE, VOICE
 from models.config import AffectConfig
 from models.emotions import LABELS
-from models.encoders import efficientnet, whisper
+from models.encoders import whisper
 from trainer.datasets import Corpus, Line, Sources, save
-from trainer.reasons import FACE, VOICE
 from trainer.seeds import FILE
 
 SMOKE = (
@@ -23,11 +23,13 @@ SMOKE = (
     "model.audio.width=64",
     "model.audio.heads=2",
     "model.audio.window_seconds=1.0",
-    "model.vision.encoder_size=64",
     "model.language.lora_rank=4",
     "train.voice.steps=30",
     "train.voice.batch=16",
     "train.voice.warmup=5",
+    "train.teacher.steps=12",
+    "train.teacher.batch=16",
+    "train.teacher.warmup=3",
     "train.face.steps=12",
     "train.face.batch=16",
     "train.face.warmup=3",
@@ -95,13 +97,11 @@ def smoke_lines() -> list[Line]:
 
 
 def save_seeds(config: AffectConfig, folder: Path) -> None:
-    """Random encoders in the place of the packages'."""
+    """A random speech encoder in the place of the packages'."""
     from safetensors.torch import save_file
 
-    face = efficientnet.Encoder(config.vision.encoder_size).state_dict()
     voice = whisper.Encoder(config.audio).state_dict()
-    state = {f"face.{k}": v for k, v in face.items()} | {f"voice.{k}": v for k, v in voice.items()}
-    save_file({k: v.contiguous() for k, v in state.items()}, folder / FILE)
+    save_file({f"voice.{k}": v.contiguous() for k, v in voice.items()}, folder / FILE)
 
 
 CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|c3|>", "<|c4|>", "<|c5|>")

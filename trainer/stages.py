@@ -1,7 +1,7 @@
-"""The stages of nano, top to bottom: the voice encoder, the face encoder, then both with the language model, twice.
+"""The stages of nano, top to bottom: the voice encoder, the face encoder (twice), then both with the language model, twice.
 
-`voice` and `face` teach the encoders with heads that are thrown away: no classifier's output ever reaches the language
-model. `joint` freezes the encoders and trains Q-Formers, soft tokens and LoRA on composed items through the one loss of
+`voice`, `teacher` and `face` train encoders with heads that are thrown away: no classifier's output ever reaches the
+language model. `joint` freezes the encoders and trains Q-Formers, soft tokens and LoRA on composed items through the one loss of
 words; `refine` goes on from there on new items. Nothing of a test split is touched.
 """
 
@@ -18,25 +18,28 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from models import checkpoint
 from models.affect import AffectGPT, Batch, MeasureTokens, total_loss
+from models.clues import FACE, VOICE, level
 from models.emotions import LABELS
 from models.encoders import whisper
 from models.errors import AffectError
 from models.language import Tokenizer, add_lora, load_base, lora_state
 from models.packages import sha256
 from trainer import augment, seeds
-from trainer.collate import Collator, Rows
+from trainer.collate import Blend, Collator, Rows
 from trainer.config import JointConfig, RunConfig, StageConfig
 from trainer.datasets import Corpus, Sources
 from trainer.loop import Log, run_stage
 from trainer.mixture import VALIDATION, Composer, Item, Norm, norm_of, validation_items
-from trainer.reasons import FACE, KEYWORDS, VOICE, level
+from trainer.reasons import KEYWORDS
 
-STAGES = ("voice", "face", "joint", "refine")
+STAGES = ("voice", "teacher", "face", "joint", "refine")
+SOFTEN = 2.0  # temperature at which a teacher is followed
 
 
 @dataclass
@@ -64,7 +67,7 @@ def run(room: Room, stages: Sequence[str] = STAGES) -> None:
             room.log(stage=name, event="already done")
             continue
         began = time.monotonic()
-        {"voice": train_voice, "face": train_face, "joint": train_joint, "refine": train_refine}[name](room)
+        TRAIN[name](room)
         room.log(stage=name, event="done", seconds=time.monotonic() - began, device=device_name(room.device))
 
 
@@ -102,24 +105,9 @@ def mixed_loss(head: Head, x: Tensor, y: Tensor, stage: StageConfig, generator: 
     rng = np.random.default_rng(generator.initial_seed())
     share = float(rng.beta(stage.mixup, stage.mixup))
     order = torch.randperm(len(x), device=x.device, generator=generator)
-    if rng.random() < stage.cutmix:
-        x, share = cut_in(x, x[order], float(rng.random()), rng)
-    else:
-        x = share * x + (1 - share) * x[order]
-    logits = head(x)
+    logits = head(share * x + (1 - share) * x[order])
     losses = [F.cross_entropy(logits, t, label_smoothing=stage.label_smoothing) for t in (y, y[order])]
     return share * losses[0] + (1 - share) * losses[1]
-
-
-def cut_in(x: Tensor, other: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
-    """Pictures [B, C, H, W] with a rectangle of others in them, and the share that is left of them (arXiv 1905.04899)."""
-    height, width = (max(1, round(side * (1 - share) ** 0.5)) for side in x.shape[-2:])
-    top, left = (
-        int(rng.integers(0, side - part + 1)) for side, part in zip(x.shape[-2:], (height, width), strict=True)
-    )
-    x = x.clone()
-    x[..., top : top + height, left : left + width] = other[..., top : top + height, left : left + width]
-    return x, 1 - height * width / (x.shape[-2] * x.shape[-1])
 
 
 def train_voice(room: Room) -> None:
@@ -146,31 +134,56 @@ def train_voice(room: Room) -> None:
     finish_encoder(room, "voice", head, voices, lambda x: mel_of(augment.to_waves(x)))
 
 
+def train_teacher(room: Room) -> None:
+    """A first image encoder on FER2013's training faces, which the second one learns from."""
+    teach_faces(room, "teacher", room.config.train.teacher, None)
+
+
 def train_face(room: Room) -> None:
-    """The image encoder on FER2013's training faces."""
-    stage, faces, config = room.config.train.face, room.corpus.faces, room.config.model.vision
-    kind = import_module(f"models.encoders.{config.kind}")
-    encoder = kind.Encoder(config.encoder_size)
-    seeds.load_encoder(room.data, "face", encoder)
-    head = Head(encoder, kind.WIDTH, len(LABELS)).to(room.device)
-    head.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch knows it, its stubs do not
+    """The image encoder, once more from random weights: from the labels, many of which are wrong, and from what the first
+    one makes of the same picture (born-again networks, arXiv 1805.04770)."""
+    teacher = face_head(room)
+    state = load_file(room.folder / "teacher.safetensors")
+    teacher.load_state_dict({k.removeprefix("head."): v for k, v in state.items()})
+    teach_faces(room, "face", room.config.train.face, teacher.eval().requires_grad_(False))
+
+
+def face_head(room: Room) -> Head:
+    """A fresh image encoder with its head."""
+    kind = import_module(f"models.encoders.{room.config.model.vision.kind}")
+    head = Head(kind.Encoder(), kind.WIDTH, len(LABELS)).to(room.device)
+    return head.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch knows it, its stubs do not
+
+
+def teach_faces(room: Room, name: str, stage: StageConfig, teacher: Head | None) -> None:
+    """One generation of the image encoder."""
+    torch.manual_seed(room.config.train.seed + (teacher is not None))
+    faces, head = room.corpus.faces, face_head(room)
     pixels, targets = on_device(faces, faces.rows("train"), room.device)
 
     def loss(step: int, generator: Generator) -> Tensor:
         rows = torch.randint(len(targets), (stage.batch,), device=room.device, generator=generator)
         x = augment.augment_faces(augment.to_pixels(pixels[rows]), generator)
+        x = x.contiguous(memory_format=torch.channels_last)
         with room.autocast():
-            return mixed_loss(head, x, targets[rows], stage, generator)
+            logits = head(x)
+            told = F.cross_entropy(logits, targets[rows], label_smoothing=stage.label_smoothing)
+            return told if teacher is None else told.lerp(following(logits, teacher, x), stage.distil)
 
-    run_stage("face", head, stage, loss, room.folder, room.log, room.device, room.config.train.seed)
-    finish_encoder(room, "face", head, faces, augment.to_pixels)
+    run_stage(name, head, stage, loss, room.folder, room.log, room.device, room.config.train.seed)
+    finish_encoder(room, name, head, faces, augment.to_pixels)
+
+
+def following(logits: Tensor, teacher: nn.Module, x: Tensor) -> Tensor:
+    """How far logits [B, C] are from what a teacher makes of the same input, both softened (arXiv 1503.02531)."""
+    with torch.no_grad():
+        wanted = (teacher(x) / SOFTEN).softmax(1)
+    return F.kl_div((logits / SOFTEN).log_softmax(1), wanted, reduction="batchmean") * SOFTEN**2
 
 
 @torch.no_grad()
 def finish_encoder(room: Room, name: str, head: Head, sources: Sources, prepare: Callable[[Tensor], Tensor]) -> None:
     """Writes the encoder and its head, and what the head confuses on the validation part."""
-    from safetensors.torch import save_file
-
     head.eval()
     arrays, targets = on_device(sources, sources.rows("validation"), room.device)
     logits = torch.cat([head(prepare(part)).float() for part in arrays.split(64)]) if len(arrays) else torch.zeros(0, 8)
@@ -194,8 +207,6 @@ def finish_encoder(room: Room, name: str, head: Head, sources: Sources, prepare:
 
 def load_encoder(folder: Path, name: str, encoder: nn.Module) -> None:
     """Fills an encoder from its stage's file."""
-    from safetensors.torch import load_file
-
     state = load_file(folder / f"{name}.safetensors")
     encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")})
 
@@ -262,31 +273,46 @@ class Feeder:
         """With a generator the media are augmented."""
         device = self.room.device
         batch = Batch(rows.ids.to(device), rows.weights.to(device))
-        if len(rows.faces):
-            chosen = rows.faces.to(device)
-            batch = replace(batch, pixels=self.pixels(chosen, generator), visual_measures=self.face_z[chosen])
-        if len(rows.voices):
-            chosen = rows.voices.to(device)
-            batch = replace(batch, mel=self.mel(chosen, generator), audio_measures=self.voice_z[chosen])
+        if len(rows.faces.rows):
+            pixels, z = self.pixels(rows.faces, generator), self.face_z[rows.faces.rows.to(device)]
+            batch = replace(batch, pixels=pixels, visual_measures=z)
+        if len(rows.voices.rows):
+            mel, z = self.mel(rows.voices, generator), self.voice_z[rows.voices.rows.to(device)]
+            batch = replace(batch, mel=mel, audio_measures=z)
         return batch
 
-    def pixels(self, rows: Tensor, generator: Generator | None) -> Tensor:
+    def blended(self, make: Callable[[Tensor], Tensor], blend: Blend) -> Tensor:
+        """Media of the rows, with the others' in them where there is a share of those."""
+        made = make(blend.rows.to(self.room.device))
+        if not blend.shares.any():
+            return made
+        shares = blend.shares.to(self.room.device).view(-1, *[1] * (made.dim() - 1))
+        return made.lerp(make(blend.others.to(self.room.device)), shares)
+
+    def pixels(self, blend: Blend, generator: Generator | None) -> Tensor:
         """[V, T, 1, S, S]: one frame, or when training 1 to 8 pictures of the same face, as frames of a clip differ."""
-        pixels = augment.to_pixels(self.faces[rows])
+        pixels = self.blended(lambda rows: augment.to_pixels(self.faces[rows]), blend)
         if generator is None:
             return pixels[:, None]
         count = draw((1, 1, 2, 4, 8), generator)
         made = augment.augment_faces(pixels.repeat_interleave(count, 0), generator)
-        return made.unflatten(0, (len(rows), count))
+        return made.unflatten(0, (len(blend.rows), count))
 
-    def mel(self, rows: Tensor, generator: Generator | None) -> Tensor:
-        """[U, W, 80, F]: one window, or when training 1 to 3 that are the same utterance in other rooms."""
-        waves = augment.to_waves(self.voices[rows])
+    def mel(self, blend: Blend, generator: Generator | None) -> Tensor:
+        """[U, W, 80, F]: one window, or when training 1 to 3 that are the same utterance in other rooms; sounds are blended
+        as log-mel, as mixup did when the encoder was trained."""
+        count = 1 if generator is None else draw((1, 1, 1, 2, 3), generator)
+
+        def make(rows: Tensor) -> Tensor:
+            waves = augment.to_waves(self.voices[rows]).repeat_interleave(count, 0)
+            made = self.mel_of(waves if generator is None else augment.augment_waves(waves, generator))
+            return made.unflatten(0, (len(rows), count))
+
+        mel = self.blended(make, blend)
         if generator is None:
-            return self.mel_of(waves)[:, None]
-        count = draw((1, 1, 1, 2, 3), generator)
-        mel = self.mel_of(augment.augment_waves(waves.repeat_interleave(count, 0), generator))
-        return augment.mask_mel(augment.warp_mel(mel, generator), generator).unflatten(0, (len(rows), count))
+            return mel
+        flat = augment.mask_mel(augment.warp_mel(mel.flatten(0, 1), generator), generator)
+        return flat.unflatten(0, mel.shape[:2])
 
 
 def draw(options: Sequence[int], generator: Generator) -> int:
@@ -434,3 +460,12 @@ def save(room: Room, name: str, model: AffectGPT, facts: dict[str, Any], feeder:
     made = checkpoint.Checkpoint(room.config.model, state, facts, {room.language.name: sha256(room.language)})
     checkpoint.save(room.folder, made)
     (room.folder / f"{name}.safetensors").symlink_to("model.safetensors")
+
+
+TRAIN = {
+    "voice": train_voice,
+    "teacher": train_teacher,
+    "face": train_face,
+    "joint": train_joint,
+    "refine": train_refine,
+}

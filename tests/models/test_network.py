@@ -11,7 +11,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
 from models.affect import KNOT, MeasureTokens, SoftTokens, VisionBranch
 from models.config import AudioConfig, LanguageConfig, QFormerConfig, VisionConfig
-from models.encoders import efficientnet, whisper
+from models.encoders import vgg, whisper
 from models.errors import AffectError
 from models.language import LoraLinear, add_lora, lora_state
 from models.qformer import QFormer
@@ -59,16 +59,15 @@ def test_a_ctranslate2_file_is_read_and_a_broken_one_refused() -> None:
         whisper.read_ctranslate2(b"nonsense")
 
 
-def test_efficientnet_halves_five_times() -> None:
-    """48 pixels enlarged to 64 inside give a 2 x 2 grid of 1280 numbers."""
-    features = efficientnet.Encoder(64).eval()(torch.zeros(3, 1, 48, 48))
-    assert features.shape == (3, 4, efficientnet.WIDTH)
+def test_the_image_encoder_halves_four_times() -> None:
+    """48 pixels give a 3 x 3 grid of 512 numbers."""
+    assert vgg.Encoder().eval()(torch.zeros(2, 1, 48, 48)).shape == (2, 9, vgg.WIDTH)
 
 
 def test_a_clip_of_equal_frames_is_the_frame() -> None:
     """Positions start at zero: a frame position that training never saw changes nothing."""
     torch.manual_seed(0)
-    branch = VisionBranch(VisionConfig(encoder_size=64), 24).eval()
+    branch = VisionBranch(VisionConfig(), 24).eval()
     tokens, measures = torch.randn(1, 1, 4, 256), torch.zeros(1, 6)
     once, often = branch.clip(tokens, measures), branch.clip(tokens.repeat(1, 8, 1, 1), measures)
     assert torch.allclose(once, often, atol=1e-4)

@@ -9,13 +9,14 @@ import torch
 from models import checkpoint
 from models.errors import AffectError
 from models.language import Tokenizer, lora_state
+from tests.conftest import QUICK
 from trainer.config import StageConfig
 from trainer.datasets import load
 from trainer.loop import Log, run_stage
 from trainer.reasons import KEYWORDS
 from trainer.run import resolve, train
 from trainer.smoke import SMOKE
-from trainer.stages import STAGES, Room, build, load_trained
+from trainer.stages import STAGES, Room, build, following, load_trained
 
 
 def go(out: Path, *overrides: str, resume: bool = False, chosen: tuple[str, ...] | None = None) -> None:
@@ -71,7 +72,7 @@ def test_refining_starts_from_what_the_joint_stage_left(smoke_run: Path) -> None
 
 
 def test_a_used_folder_is_refused_and_done_stages_are_kept(smoke_run: Path) -> None:
-    quick = ("train.voice.steps=20", "train.face.steps=4", "train.joint.steps=8", "train.refine.steps=2")
+    quick = tuple(QUICK)
     before = (smoke_run / "model.safetensors").stat().st_mtime_ns
     with pytest.raises(AffectError, match="has a run in it"):
         go(smoke_run, *quick)
@@ -92,12 +93,12 @@ class StopError(Exception):
     """Ends a run in its middle."""
 
 
-def run_small(folder: Path, stop_at: int | None = None) -> torch.Tensor:
+def run_small(folder: Path, optimizer: str, stop_at: int | None = None) -> torch.Tensor:
     """Twelve steps on noise; saves after every step; may be stopped."""
     folder.mkdir(exist_ok=True)
     torch.manual_seed(1)
     module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 1))
-    stage = StageConfig(steps=12, batch=4, warmup=2, ema=0.9, save_every_s=0.0)
+    stage = StageConfig(steps=12, batch=4, warmup=2, ema=0.9, save_every_s=0.0, optimizer=optimizer)
 
     def loss(step: int, generator: torch.Generator) -> torch.Tensor:
         if step == stop_at:
@@ -108,9 +109,21 @@ def run_small(folder: Path, stop_at: int | None = None) -> torch.Tensor:
     return torch.cat([value.flatten() for value in module.state_dict().values()])
 
 
-def test_a_stopped_stage_goes_on_exactly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_stopped_stage_goes_on_exactly(optimizer: str, tmp_path: Path) -> None:
     """Stopped at step 7 and resumed: the same weights, to the bit, as one that was never stopped."""
-    whole = run_small(tmp_path / "whole")
+    whole = run_small(tmp_path / "whole", optimizer)
     with pytest.raises(StopError):
-        run_small(tmp_path / "cut", stop_at=7)
-    assert torch.equal(run_small(tmp_path / "cut"), whole)
+        run_small(tmp_path / "cut", optimizer, stop_at=7)
+    assert torch.equal(run_small(tmp_path / "cut", optimizer), whole)
+
+
+def test_a_teacher_is_followed() -> None:
+    """No loss where both say the same; the gradient leads to what the teacher says, which itself gets none."""
+    teacher, x = torch.nn.Linear(3, 4), torch.randn(5, 3)
+    assert float(following(teacher(x), teacher, x).detach()) == pytest.approx(0.0, abs=1e-6)
+    logits = torch.zeros(5, 4, requires_grad=True)
+    following(logits, teacher, x).backward()
+    wanted = (teacher(x) / 2).softmax(1) - 0.25
+    assert logits.grad is not None and torch.allclose(-logits.grad.sign(), wanted.sign())
+    assert teacher.weight.grad is None
