@@ -148,6 +148,7 @@ def manifest(made: Build, name: str) -> dict[str, Any]:
         "name": name,
         "version": "1",
         "reply_form": "labels-first",
+        "wording": "drawn",
         "picture": "face",
         "labels": list(config.labels),
         "open_labels": False,

@@ -32,6 +32,7 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
     "version": str,
     "reply_form": str,
+    "wording": str,
     "picture": str,
     "labels": list,
     "open_labels": bool,
@@ -47,7 +48,7 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
 }
 """What a manifest must have, beside `schema_version`."""
 
-CHOICES = {"reply_form": ("labels-first", "prose"), "picture": ("face", "frame")}
+CHOICES = {"reply_form": ("labels-first", "prose"), "wording": ("likeliest", "drawn"), "picture": ("face", "frame")}
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,11 @@ from models.media import read_clip, subtitle_file
 from models.packages import package_file, sha256
 from models.prompt import Control, Media, Piece, Present, Text, body, clean_words, head
 from models.reading import Clip, Clue, Cost, Reading, Segment
-from models.sound import SAMPLE_RATE, VoiceMeasures, spoken_span
+from models.sound import SAMPLE_RATE, VoiceMeasures, is_silent, spoken_span
 from models.tongues import is_english
 from runtime.encoders import Encoders
 from runtime.reply import Event, Writer, nothing
-from runtime.speech import Speech, asr_available
+from runtime.speech import Speech, asr_available, somebody_speaks
 
 GRAPHS = ("vision.frame", "vision.clip", "audio.window", "audio.clip")
 
@@ -268,7 +268,8 @@ class Engine:
         """What is seen and heard, and both as soft tokens."""
         began = time.perf_counter()
         seen = self.look(clip.frames)
-        heard = self.hear(clip.waveform)
+        voice = clip.waveform is not None and somebody_speaks(clip.waveform)
+        heard = self.hear(clip.waveform) if voice else None
         soft = self.soft_tokens(seen, heard)
         watch.encode = time.perf_counter() - began
         return seen, heard, soft
@@ -447,8 +448,10 @@ def absent(clip: Clip, inputs: Inputs, asked: Mapping[str, bool]) -> list[str]:
         notes.append("the sound was left out")
     elif clip.waveform is None:
         notes.append("there is no sound")
-    elif inputs.heard is None:
+    elif is_silent(clip.waveform):
         notes.append("the sound is silent")
+    elif inputs.heard is None:
+        notes.append("nobody is heard to speak: no voice was read")
     return notes
 
 

@@ -50,15 +50,16 @@ class Writer:
         self.newline = language.tokenize("\n")
         self.stopped: Callable[[], bool] | None = None
         self.tokens, self.seconds, self.known = 0, 0.0, 0.0
-        self.rng = np.random.default_rng(0)
+        self.rng: np.random.Generator | None = None
 
     def write(self, present: Present, allowed: Sequence[str], only_labels: bool, seed: int, say: Event) -> Written:
         """A whole reply; labels of `allowed`, any words where it is empty. `only_labels` ends it as soon as they are known.
-        Labels are the likeliest ones; the reason's words are drawn, the same ones for the same `seed`.
+        Labels are the likeliest ones; the reason's words, too, or drawn, the same ones for the same `seed`.
 
         `say` gets ("words", piece) as the reason forms and ("labels", [Label, ...]) once.
         """
-        self.tokens, self.seconds, self.rng = 0, 0.0, np.random.default_rng(seed)
+        self.tokens, self.seconds = 0, 0.0
+        self.rng = np.random.default_rng(seed) if self.spec["wording"] == "drawn" else None
         prose = self.prose(say) if self.spec["reply_form"] == "prose" else None
         labels, named = self.labels(present, allowed, say)
         reply = Reply(named, {}, prose or "")

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +53,18 @@ def test_a_record_repeats_what_belongs_to_the_file() -> None:
     )
     assert {label["name"] for label in row["labels"]} == {"happy", "sad"} and row["source"] == str(CLIP)
     assert row["transcript"] == "Bin red by K seven now."
+
+
+def test_sound_without_speech_is_no_voice(tmp_path: Path) -> None:
+    """Nothing is said of a voice where nobody speaks; with no face either, nothing is named."""
+    path = tmp_path / "hum.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes((8000 * np.sin(np.arange(48000) * 0.2)).astype(np.int16).tobytes())
+    (segment,) = documents(affect(path, "--format", "json"))[0]["segments"]
+    assert segment["status"] == "unsure" and segment["reason"] == "" and "audio" in segment["missing"]
+    assert not any(label["named"] for label in segment["labels"])
+    assert "nobody is heard to speak: no voice was read" in segment["notes"]
 
 
 def test_speech_is_recognised_and_what_is_left_out_is_missing() -> None:

@@ -27,6 +27,7 @@ def make_bundle(folder: Path, name: str = "tiny", **changes: Any) -> Path:
         "name": name,
         "version": "1.2",
         "reply_form": "labels-first",
+        "wording": "drawn",
         "picture": "face",
         "labels": ["happy", "sad"],
         "open_labels": False,

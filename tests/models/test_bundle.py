@@ -49,6 +49,7 @@ SPEC: dict[str, Any] = {
     "name": "tiny",
     "version": "1",
     "reply_form": "labels-first",
+    "wording": "drawn",
     "picture": "face",
     "labels": ["happy", "sad"],
     "open_labels": False,

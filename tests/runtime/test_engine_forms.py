@@ -36,7 +36,7 @@ def load(tmp_path: Path) -> Load:
     """The shipped bundle with another manifest, and other graphs, loaded."""
 
     def load(graph: onnx.ModelProto | None = None, **changes: Any) -> Engine:
-        folder = tmp_path / "variant"
+        folder = tmp_path / f"variant-{len(list(tmp_path.iterdir()))}"
         shutil.copytree(EMBEDDED / "nano", folder)
         spec = {**json.loads((folder / MANIFEST).read_text(encoding="utf-8")), **changes}
         if graph is not None:
@@ -142,6 +142,18 @@ def test_labels_alone_still_wait_for_the_prose(load: Load) -> None:
     engine = load(reply_form="prose", open_labels=True)
     alone, whole = (engine.read_items(None, None, WORDS, only_labels=only) for only in (True, False))
     assert alone == whole and alone.reason and alone.labels
+
+
+# --- wording ------------------------------------------------------------------------------------------------------
+
+
+def test_drawn_words_are_the_clips_own(load: Load) -> None:
+    """The same input is told alike, another one in other words; the likeliest words need no draw; labels never do."""
+    drawn, likeliest = load(wording="drawn"), load(wording="likeliest")
+    told = [drawn.read_items(None, None, words) for words in (WORDS, WORDS, f"{WORDS} really")]
+    assert told[0] == told[1] and told[0].reason != told[2].reason
+    plain = likeliest.read_items(None, None, WORDS)
+    assert plain.reason != told[0].reason and plain.labels == told[0].labels
 
 
 # --- whole frames -------------------------------------------------------------------------------------------------

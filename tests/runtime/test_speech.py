@@ -28,6 +28,7 @@ from runtime.speech import (
     loops,
     once,
     shifted,
+    somebody_speaks,
     spans,
     speech_spans,
     split_stamps,
@@ -96,6 +97,10 @@ def told(whisper: Speech, replies: list[str], languages: dict[str, float] | None
     decoder = Decoder(replies, languages or {"en": 1.0}, made)
     made.whisper = decoder
     return made, decoder
+
+
+def test_hums_and_noise_are_nobody_speaking() -> None:
+    assert somebody_speaks(voice(2.0)) and not any(map(somebody_speaks, (TONE, NOISE, silence(2.0), silence(0.0))))
 
 
 @pytest.mark.parametrize("wave", [silence(0), silence(0.05), silence(5), NOISE, TONE])
