@@ -1,8 +1,8 @@
 """`affect bench quality`: known items read by a bundle, and what was read kept, so that a second run goes on.
 
 A task is a file of items, or items composed of those, the labels that they may get, and what is done to their inputs (an
-ablation zeroes a modality's soft tokens and measurements, or shows another item's). Knows the engine and items; what the
-records mean is `runtime.rows`'.
+ablation zeroes a modality's soft tokens and measurements, or shows another item's; noise is added). Knows the engine and
+items; what the records mean is `runtime.rows`'.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from models.clues import FACE, VOICE
 from models.emotions import LABELS
 from models.items import Item, read_items
 from models.reading import Segment
+from runtime.perturb import CHANGES, changed
 
 SEVEN = tuple(label for label in LABELS if label != "calm")
 SENSES = {"voice": "audio", "face": "visual", "meld": "text", "goemotions": "text"}
@@ -38,7 +39,7 @@ class Task:
 
     items: str
     labels: tuple[str, ...]
-    change: str = "none"  # none | zeroed | swapped
+    change: str = "none"  # none, zeroed, swapped, or one of runtime.perturb
     reasons: bool = False
     most: int | None = None
 
@@ -81,13 +82,15 @@ class Reader:
         return self.known[task]
 
     def items(self, task: Task) -> list[Item]:
-        """The task's items, with another item's input in each one's place when the task swaps."""
+        """The task's items, changed as it says: another item's input in each one's place when it swaps."""
         if task.items in COMPOSED:
             count = min(x for x in (task.most, self.limit) if x is not None)
             return COMPOSED[task.items](self, count)
         items = list(read_items(self.data / f"{task.items}-{self.split}.jsonl"))
         most = min(x for x in (self.limit, task.most, len(items)) if x is not None)
         chosen = sample(items, most) if most < len(items) else items
+        if task.change in CHANGES:
+            return [changed(item, task.change) for item in chosen]
         return swapped(chosen) if task.change == "swapped" else chosen
 
     def records(self, task: Task, items: Sequence[Item]) -> list[Record]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from runtime.quality import SENSES, SEVEN, SINGLES, Reader, Record, Task, best  # isort: skip  # llama.cpp before numpy
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from models.clues import claims, level
+from models.clues import NAMES, claims, frame, level, plain_words, quotes, sentences, vocabulary
 from models.emotions import LABELS
 from models.errors import AffectError
 from models.items import Item
@@ -22,6 +23,7 @@ from models.metrics import METRICS, Counts, calibration, confusion, ratio, share
 SAMPLE = 500  # items of the rows beside the headline ones
 CERTAIN = 0.8  # share of readings that are called the most certain
 ALL = Task("all", SEVEN, most=1000)
+TOLD = Task("all", SEVEN, reasons=True, most=200)
 Figure = Callable[[Sequence[Item], Sequence[Record]], Counts]
 
 
@@ -158,10 +160,92 @@ def when_certain(items: Sequence[Item], records: Sequence[Record]) -> Counts:
     return Counts(rows, lambda summed: share(summed[:2]) - share(summed[2:]))
 
 
+def concluded(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Share of reasons whose conclusion has the named labels and no other."""
+    return ratio([{*plain_words(conclusion(r))} & {*LABELS} == {*r["named"]} for r in records], [1] * len(records))
+
+
+def conclusion(record: Record) -> str:
+    """What follows the clues."""
+    return str(record["reason"]).removeprefix(" ".join(record["clues"].values())).strip()
+
+
+def beside_the_point(sense: str) -> Figure:
+    """Share of reasons of this sense alone that speak of another."""
+    names = {name for other, words in NAMES.items() if other != sense for name in words}
+    return lambda items, records: ratio(
+        [bool(names & {*plain_words(r["reason"])}) for r in records], [1] * len(records)
+    )
+
+
+def invented(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Share of reasons with a word that no clue and no conclusion is made of, quotations left out."""
+    return ratio([not vocabulary().issuperset(plain_words(r["reason"])) for r in records], [1] * len(records))
+
+
+def quoted(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Of all quotations the share that stands in the words, letter by letter."""
+    pairs = [(quote, item.words or "") for item, r in zip(items, records, strict=True) for quote in quotes(r["reason"])]
+    return ratio([quote in " ".join(words.split()) for quote, words in pairs], [1] * len(pairs))
+
+
+def overlong(items: Sequence[Item], records: Sequence[Record], most: int = 80) -> Counts:
+    """Share of reasons that are too long, or say a sentence twice."""
+    told = [sentences(record["reason"]) for record in records]
+    bad = [len(" ".join(said).split()) > most or len({*said}) < len(said) for said in told]
+    return ratio(bad, [1] * len(records))
+
+
+def frames(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Number of different sentences, levels, labels and quotations aside."""
+    return Counts(
+        table([list(map(frame, sentences(r["reason"]))) for r in records]), lambda summed: float((summed > 0).sum())
+    )
+
+
+def distinct_pairs(items: Sequence[Item], records: Sequence[Record]) -> Counts:
+    """Different pairs of neighbouring words over all of them, quotations left out (distinct-2, arXiv 1510.03055)."""
+    told = [plain_words(record["reason"]) for record in records]
+    pairs = [list(pairwise(words)) for words in told]
+    return Counts(table(pairs), lambda summed: float((summed > 0).sum() / max(summed.sum(), 1)))
+
+
+def table(rows: Sequence[Sequence[Hashable]]) -> np.ndarray:
+    """How often each thing occurs in each row: [N, things]."""
+    places = {thing: at for at, thing in enumerate(dict.fromkeys(thing for row in rows for thing in row))}
+    counted = np.zeros((len(rows), len(places)))
+    for number, row in enumerate(rows):
+        for thing in row:
+            counted[number, places[thing]] += 1
+    return counted
+
+
 def ablation(kind: str, change: str, labels: tuple[str, ...]) -> Row:
     """A single input taken away, or another item's put in its place."""
     task = Task(kind, labels, change, most=SAMPLE)
     return Row(f"{kind}-{change}", task, "UAR", labelled("UAR"), near=1 / len(labels))
+
+
+def of_clean(kind: str, metric: str) -> Callable[[Reader, Sequence[Item], Sequence[Record]], Counts]:
+    """A figure over that of the same items unchanged."""
+
+    def count(reader: Reader, items: Sequence[Item], records: Sequence[Record]) -> Counts:
+        clean = {record["id"]: record["read"] for record in reader.read(SINGLES[kind])[1]}
+        truth = [item.labels[0] for item in items]
+        tables = [confusion(truth, [r["read"] for r in records]), confusion(truth, [clean[item.id] for item in items])]
+        cut, figure = tables[0].shape[1], METRICS[metric]
+        return Counts(np.hstack(tables), lambda summed: figure(summed[:cut]) / max(figure(summed[cut:]), 1e-9))
+
+    return count
+
+
+def robustness(kind: str, metric: str, changes: Sequence[str], least: float = 0.80) -> list[Row]:
+    """A single input after each of some changes, against the same items without."""
+    labels = SINGLES[kind].labels
+    tasks = {change: Task(kind, labels, change, most=SAMPLE) for change in changes}
+    return [
+        Row(f"{kind}-{c}", task, "of clean", least=least, beside=of_clean(kind, metric)) for c, task in tasks.items()
+    ]
 
 
 def clue_rows(kind: str, sense: str, least: float) -> list[Row]:
@@ -171,6 +255,7 @@ def clue_rows(kind: str, sense: str, least: float) -> list[Row]:
         Row(f"{kind}-clues", task, "clues true", clue_truth(sense), least=least),
         Row(f"{kind}-clues-swapped", task, "clues true", clue_truth(sense, swapped=True), most=0.55),
         Row(f"{kind}-clues-given", task, "readings", clue_given(sense), least=0.80),
+        Row(f"{kind}-of-others", task, "readings", beside_the_point(sense), most=0.0),
     ]
 
 
@@ -193,6 +278,15 @@ ROWS = (
     ablation("face", "zeroed", SEVEN),
     ablation("face", "swapped", SEVEN),
     ablation("meld", "swapped", SEVEN),
+    *robustness("voice", "UAR", ("noise", "telephone", "reverb", "mp3")),
+    *robustness("face", "accuracy", ("jpeg", "half", "dark", "turned", "masked")),
+    *robustness("meld", "weighted F1", ("misheard",), least=0.90),
+    Row("told-conclusion", TOLD, "as named", concluded, least=0.98),
+    Row("told-quotes", TOLD, "verbatim", quoted, least=1.0),
+    Row("told-invented", TOLD, "readings", invented, most=0.0),
+    Row("told-overlong", TOLD, "readings", overlong, most=0.0),
+    Row("told-frames", TOLD, "frames", frames, least=60),
+    Row("told-distinct-2", TOLD, "word pairs", distinct_pairs, least=0.10),
     *clue_rows("voice", "audio", 0.90),
     *clue_rows("face", "visual", 0.80),
 )

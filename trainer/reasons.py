@@ -11,7 +11,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from models.clues import FACE_WORDS, VOICE_WORDS, level
+from models.clues import (
+    AGREE_MANY,
+    AGREE_ONE,
+    CONFLICT,
+    FACE_FRAMES,
+    FACE_WORDS,
+    QUOTE_FRAMES,
+    SHOWS,
+    UNMEASURED,
+    VOICE_FRAMES,
+    VOICE_WORDS,
+    level,
+)
 from models.prompt import Present, Reply
 
 KEYWORDS: dict[str, tuple[str, str, str]] = {  # the word that tells a level from the other two
@@ -23,89 +35,6 @@ KEYWORDS: dict[str, tuple[str, str, str]] = {  # the word that tells a level fro
     "smile": ("down", "level", "lifted"),
     "brow_raise": ("lowered", "rest", "raised"),
     "eye_open": ("narrowed", "normally", "wide"),
-}
-VOICE_FRAMES = (
-    "The voice is {0}.",
-    "The voice sounds {0}.",
-    "It is said in a voice that is {0}.",
-    "The speech is {0}.",
-    "What is heard is {0}.",
-    "The tone is {0}.",
-    "One hears a voice that is {0}.",
-    "To the ear, the voice is {0}.",
-    "The way of speaking is {0}.",
-    "The speaker's voice comes out {0}.",
-    "By its sound, the voice is {0}.",
-    "The delivery is {0}.",
-)
-FACE_FRAMES = (
-    "{0}.",
-    "On the face {0}.",
-    "One sees that {0}.",
-    "It shows that {0}.",
-    "In the picture {0}.",
-    "The face tells that {0}.",
-    "Looking at the face, {0}.",
-    "It can be seen that {0}.",
-    "To the eye, {0}.",
-    "The picture shows that {0}.",
-    "Visibly, {0}.",
-    "What shows is that {0}.",
-)
-QUOTE_FRAMES = (
-    'The words "{0}" are said.',
-    'The person says "{0}".',
-    'What is said is "{0}".',
-    '"{0}" is what the words say.',
-    'The line has "{0}" in it.',
-    'There is "{0}" in the words.',
-    'One hears "{0}" being said.',
-    'The words run "{0}".',
-    'Among the words stands "{0}".',
-    'The line goes "{0}".',
-    'The talk is of "{0}".',
-    'Said aloud is "{0}".',
-)
-AGREE_ONE = (
-    "The person seems {0}.",
-    "So the person comes across as {0}.",
-    "That reads as {0}.",
-    "It points to someone {0}.",
-    "This is how someone {0} comes across.",
-    "One takes the person to be {0}.",
-    "The person appears to be {0}.",
-    "That suggests someone {0}.",
-    "It is most like someone who is {0}.",
-    "Hence the person is probably {0}.",
-)
-AGREE_MANY = (
-    "Together they speak of someone {0}.",
-    "Taken together, the person seems {0}.",
-    "All in all, the person comes across as {0}.",
-    "Everything points to someone {0}.",
-    "Seen as a whole, that reads as {0}.",
-    "In sum, the person appears to be {0}.",
-    "All of it fits someone who is {0}.",
-    "The signs agree on someone {0}.",
-    "On the whole, the person is probably {0}.",
-    "Put together, that suggests someone {0}.",
-)
-CONFLICT = (
-    "The {0}, but the {1}.",
-    "The {0}, while the {1}.",
-    "They disagree: the {0}, the {1}.",
-    "Mixed signs: the {0}, yet the {1}.",
-    "It does not fit together: the {0}, the {1}.",
-    "The {0}, and still the {1}.",
-    "Although the {0}, the {1}.",
-    "The {0}, whereas the {1}.",
-    "On the one hand the {0}, on the other the {1}.",
-    "The signs part: the {0}, the {1}.",
-)
-SHOWS = {
-    "visual": ("face looks {0}", "face seems {0}", "face appears {0}"),
-    "audio": ("voice sounds {0}", "voice seems {0}", "voice appears {0}"),
-    "text": ("words are {0}", "words seem {0}", "words sound {0}"),
 }
 
 
@@ -134,7 +63,7 @@ def voice_clue(rng: np.random.Generator, z: Mapping[str, float]) -> str:
     """One sentence of what was measured on the waveform."""
     names = telling(rng, z, tuple(VOICE_WORDS), int(rng.integers(2, 4)))
     if not names:
-        return "The voice can hardly be measured."
+        return UNMEASURED["audio"]
     words = [pick(rng, VOICE_WORDS[name][level(z[name])]) for name in names]
     return pick(rng, VOICE_FRAMES).format(join(words))
 
@@ -143,7 +72,7 @@ def face_clue(rng: np.random.Generator, z: Mapping[str, float]) -> str:
     """One sentence of what was measured on the face."""
     names = telling(rng, z, tuple(FACE_WORDS), 2)
     if not names:
-        return "The face is too unclear for its features."
+        return UNMEASURED["visual"]
     words = [pick(rng, FACE_WORDS[name][level(z[name])]) for name in names]
     clue = pick(rng, FACE_FRAMES).format(join(words))
     return clue[0].upper() + clue[1:]

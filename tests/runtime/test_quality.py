@@ -3,6 +3,7 @@ and timing rows that add up."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,8 @@ class Known(Reader):
 
     def records(self, task: Task, items: list[Item]) -> list[Record]:  # type: ignore[override]  # a list is a sequence
         return [
-            {"id": x.id, "scores": {label: float(label == (x.labels[0] if n % 3 else "nobody")) for label in LABELS}}
-            for n, x in enumerate(items)
+            {"id": x.id, "read": read, "scores": {label: float(label == read) for label in LABELS}}
+            for x, read in ((x, x.labels[0] if n % 3 else "nobody") for n, x in enumerate(items))
         ]
 
 
@@ -182,6 +183,20 @@ def test_the_gain_is_over_the_best_of_the_single_inputs(known: Known) -> None:
     assert hits >= 1 and room.gain(known, [one, two], records).value == pytest.approx(1 - 1 / 2, abs=1 / 2)
 
 
+def test_robustness_is_the_share_of_the_clean_figure_that_is_left(known: Known) -> None:
+    """Every third of the clean ones is read wrongly; after a change that spoils the rest of one feeling, less is left."""
+    task = BY_NAME["meld-misheard"].task
+    items = known.items(task)
+    clean = [record["read"] for record in known.read(SINGLES["meld"])[1]]
+    assert [x.id for x in items] == [x.id for x in known.items(SINGLES["meld"])]
+    figure = room.of_clean("meld", "accuracy")
+    assert figure(known, items, [{"read": read} for read in clean]).value == pytest.approx(1.0)
+    spoilt = [{"read": "nobody" if x.labels[0] == "happy" else read} for x, read in zip(items, clean, strict=True)]
+    right = [x.labels[0] for x, read in zip(items, clean, strict=True) if x.labels[0] == read]
+    wanted = 1 - right.count("happy") / len(right)
+    assert 0 < wanted < 1 and figure(known, items, spoilt).value == pytest.approx(wanted)
+
+
 def test_named_labels_and_conflicts_are_counted() -> None:
     items = [item("a", "happy", "sad"), item("b", "happy", "sad"), item("c", "sad")]
     differ = {"visual": "happy", "audio": "sad"}
@@ -202,6 +217,36 @@ def test_certain_readings_are_held_against_all() -> None:
     records = [{"read": "sad", "scores": {"sad": 0.9}}] * 4 + [{"read": "happy", "scores": {"happy": 0.3}}]
     assert room.when_certain(items, records).value == pytest.approx(1 - 0.8)
     assert room.excess_error(items, records).value < 0.2
+
+
+def told(clues: dict[str, str], conclusion: str, *named: str) -> Record:
+    """A record of a whole reply."""
+    return {"reason": " ".join([*clues.values(), conclusion]), "clues": clues, "named": list(named)}
+
+
+def test_reasons_are_held_against_labels_words_and_vocabulary() -> None:
+    """One good reason of three senses; one whose conclusion, quotation and words are wrong."""
+    good = {"visual": "The lips are shut.", "audio": "The voice is low.", "text": 'The person says "come. here".'}
+    bad = {"audio": "The dog barks, it is low.", "text": 'The person says "go".'}
+    items = [replace(item("a", "sad"), words="Oh,  come. here now"), replace(item("b", "sad"), words="going")]
+    records = [told(good, "That reads as sad.", "sad"), told(bad, "That reads as sad.", "sad", "angry")]
+    assert room.concluded(items, records).value == 1 / 2
+    assert room.quoted(items, records).value == 1 and room.quoted(items[::-1], records).value == 0
+    assert room.invented(items, records).value == 1 / 2
+    assert room.overlong(items, records).value == 0
+    assert room.overlong(items, [told(good, "The voice is low.", "sad")]).value == 1
+    assert room.beside_the_point("audio")(items, [told({"audio": "The voice is low."}, "Sad.", "sad")]).value == 0
+    assert room.beside_the_point("visual")(items, [told({"audio": "The voice is low."}, "Sad.", "sad")]).value == 1
+
+
+def test_sentences_are_told_apart_by_their_frames() -> None:
+    """Three frames in two reasons: of levels and labels only the gaps count; a pair of words met again is not distinct."""
+    one = told({"audio": "The voice is low."}, "That reads as sad.", "sad")
+    two = told({"audio": "The tone is low and slow."}, "That reads as happy.", "happy")
+    assert room.frames([], [one, two]).value == 3
+    pairs = ["the voice", "voice is", "is low", "low that", "that reads", "reads as", "as sad"]
+    more = ["the tone", "tone is", "is low", "low and", "and slow", "slow that", "that reads", "reads as", "as happy"]
+    assert room.distinct_pairs([], [one, two]).value == pytest.approx(len({*pairs, *more}) / len([*pairs, *more]))
 
 
 def test_bars_are_held_against_figures() -> None:
