@@ -156,26 +156,19 @@ class Composer:
         """A row of the label; unless `trusting`, of a class that it is mistaken for, which is blended in when there are
         `blends` to keep."""
         label = label if len(rows[label]) else STAND_IN[label]
-        other = self.seen(rng, sense, label, rows, trusting)
+        other = label if trusting else self.mistaken(rng, sense, label, rows)
         if other != label and blends is not None:
             blends[sense] = int(rng.choice(rows[other])), float(rng.uniform(*BLEND))
             other = label
         return int(rng.choice(rows[other]))
 
-    def seen(
-        self,
-        rng: np.random.Generator,
-        sense: str,
-        label: str,
-        rows: Mapping[str, np.ndarray],
-        trusting: bool,
-    ) -> str:
-        """What a sense's encoder might read for a label."""
+    def mistaken(self, rng: np.random.Generator, sense: str, label: str, rows: Mapping[str, np.ndarray]) -> str:
+        """What a sense's encoder might read for a label, of what there are rows of."""
         chances = self.mistakes.get(sense)
-        if trusting or chances is None:
+        if chances is None:
             return label
-        chances = chances[LABELS.index(label)] * np.array([len(rows[name]) > 0 for name in LABELS])
-        return str(rng.choice(LABELS, p=chances / chances.sum()))
+        there = chances[LABELS.index(label)] * np.array([len(rows[name]) > 0 for name in LABELS])
+        return str(rng.choice(LABELS, p=there / there.sum()))
 
     def finish(
         self,
