@@ -170,7 +170,8 @@ def teach_faces(room: Room, name: str, stage: StageConfig, teacher: Head | None)
             told = F.cross_entropy(logits, targets[rows], label_smoothing=stage.label_smoothing)
             return told if teacher is None else told.lerp(following(logits, teacher, x), stage.distil)
 
-    run_stage(name, head, stage, loss, room.folder, room.log, room.device, room.config.train.seed)
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True):  # every batch has the same shape
+        run_stage(name, head, stage, loss, room.folder, room.log, room.device, room.config.train.seed)
     finish_encoder(room, name, head, faces, augment.to_pixels)
 
 
