@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 app = typer.Typer(
     help="Measure speed on this machine and quality on known data.",
@@ -19,6 +23,11 @@ app = typer.Typer(
 @app.callback()
 def bench() -> None:
     """Measure speed on this machine and quality on known data."""
+
+
+def show(status: Status, name: str, done: int, of: int) -> None:
+    """How far a task is, beside the spinner."""
+    status.update(f"{name} {done}/{of}")
 
 
 @app.command()
@@ -46,7 +55,7 @@ def quality(
     typer.echo(f"{'row':20}{'n':>6}  {'metric':12}{'value':>6}  {'95 %':15}bar")
     for row in chosen:
         with Console(stderr=True).status(row.name) as status:
-            reader.tick = lambda name, done, of, status=status: status.update(f"{name} {done}/{of}")  # type: ignore[misc]  # mypy knows no default in a lambda
+            reader.tick = partial(show, status)
             count, counts = row.count(reader)
         low, high = counts.interval()
         said = {True: "reached", False: "MISSED", None: ""}[row.reached(counts.value)]

@@ -1,7 +1,7 @@
 """The words of reasons: what measured levels are called, the sentences that they stand in, and what a written clue claims.
 
 Training replies are made of these (`trainer.reasons`), and what is written is held against measurements, words and labels
-by them. Knows standardised measurements (z, 0 = the training part's mean) and words; nothing of pixels, sound or labels.
+by them. Knows standardised measurements (z, 0 = the training part's mean) and words; nothing of pixels or sound.
 """
 
 from __future__ import annotations

@@ -74,13 +74,13 @@ def labelled(metric: str) -> Figure:
     )
 
 
-def clue_truth(sense: str, name: str | None = None, swapped: bool = False) -> Figure:
-    """Of what clues claim (of one measurement, or of all) the share that agrees with the measurement; `swapped`: with
+def clue_truth(sense: str, swapped: bool = False) -> Figure:
+    """Of what clues claim the share that agrees with the measurement; `swapped`: with
     another item's, which tells how much of it is guessing."""
 
     def count(items: Sequence[Item], records: Sequence[Record]) -> Counts:
         others = another(records) if swapped else records
-        pairs = [agreement(r, o, sense, name) for r, o in zip(records, others, strict=True)]
+        pairs = [agreement(r, o, sense) for r, o in zip(records, others, strict=True)]
         return ratio([hit for hit, _ in pairs], [of for _, of in pairs])
 
     return count
@@ -93,11 +93,11 @@ def another(records: Sequence[Record]) -> list[Record]:
     return [records[after[place]] for place in range(len(records))]
 
 
-def agreement(record: Record, other: Record, sense: str, name: str | None) -> tuple[int, int]:
+def agreement(record: Record, other: Record, sense: str) -> tuple[int, int]:
     """Claims of a record's clue that agree with the measurements of another, and all that can be held against them."""
     said = claims(record["clues"].get(sense, ""), sense)
     z = other["measured"].get(sense, {})
-    known = [key for key in said if key in z and name in (None, key)]
+    known = [key for key in said if key in z]
     return sum(said[key] == level(z[key]) for key in known), len(known)
 
 

@@ -152,7 +152,8 @@ def face_head(room: Room) -> Head:
     """A fresh image encoder with its head."""
     kind = import_module(f"models.encoders.{room.config.model.vision.kind}")
     head = Head(kind.Encoder(), kind.WIDTH, len(LABELS)).to(room.device)
-    return head.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch knows it, its stubs do not
+    head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch knows it, its stubs do not
+    return head
 
 
 def teach_faces(room: Room, name: str, stage: StageConfig, teacher: Head | None) -> None:
