@@ -39,14 +39,14 @@ class StageConfig:
 class MixtureConfig:
     """Shares of the kinds of composed items in the joint stage; they are drawn in proportion."""
 
-    face: float = 0.13
-    voice: float = 0.13
+    face: float = 0.11
+    voice: float = 0.11
     words: float = 0.30
     face_voice: float = 0.08
     face_words: float = 0.08
     voice_words: float = 0.09
-    all: float = 0.12
-    conflict: float = 0.15
+    all: float = 0.10
+    conflict: float = 0.13
     reasoned: float = 0.4  # share of the items whose reason is taught too: it is half of their tokens
 
 
@@ -54,7 +54,7 @@ class MixtureConfig:
 class JointConfig(StageConfig):
     """The stage that teaches the language model to read soft tokens, to label and to give reasons."""
 
-    steps: int = 400
+    steps: int = 500
     batch: int = 256
     parts: int = 2  # of like length, into which a batch is cut
     compile: bool = True  # fuses the blocks of the language model on a card: it is bound by launches without
@@ -63,6 +63,7 @@ class JointConfig(StageConfig):
     measure_lr: float = 1e-3
     warmup: int = 100
     reason_weight: float = 4.0
+    lines_read: int = 8000  # training lines that are read before refine: the clear ones may contradict
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
 
 
@@ -81,7 +82,7 @@ class TrainConfig:
     teacher: StageConfig = TEACHER
     face: StageConfig = PUPIL
     joint: JointConfig = field(default_factory=JointConfig)
-    refine: JointConfig = JointConfig(steps=250, lr=3e-4, qformer_lr=3e-4, warmup=30)
+    refine: JointConfig = JointConfig(steps=350, lr=3e-4, qformer_lr=3e-4, warmup=30)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ is always the same. Knows rows and labels; nothing of tensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -15,7 +15,7 @@ from models.clues import FACE, VOICE
 from models.emotions import LABELS
 from models.prompt import Present, Reply, clean_words
 from trainer.config import MixtureConfig
-from trainer.datasets import Corpus, Sources
+from trainer.datasets import Corpus, Line, Sources
 from trainer.reasons import wanted
 
 STAND_IN = {"calm": "neutral"}  # faces and lines know no calm
@@ -28,8 +28,11 @@ PARTS = {
     "voice_words": ("audio", "text"),
     "all": ("visual", "audio", "text"),
 }
-BLEND = (0.4, 0.9)  # share of the other class in a picture or sound that is to be mistaken
+BLEND = (0.3, 0.7)  # share of the other class in a picture or sound that is to be mistaken
 CONFLICTS = (("visual", "audio"), ("visual", "text"), ("audio", "text"))
+Readings = Mapping[
+    str, np.ndarray
+]  # sense -> number of the label that is read in each row of its source, -1: not asked
 
 
 @dataclass(frozen=True)
@@ -68,36 +71,53 @@ def norm_of(sources: Sources) -> Norm:
     )
 
 
-class Composer:
-    """Draws items of one split. `mistakes` [sense][label] -> probabilities over LABELS of what its encoder would read:
-    in compositions a face or voice of such a class is shown with the label kept at the truth, so that the language
-    model learns how far each sense can be trusted (without it, it trusts features that are near perfect in training).
-    Beside one other sense it is blended in only: two plain ones that differ are a conflict."""
+def mistakes_of(sources: Sources, read: np.ndarray) -> np.ndarray:
+    """What is read for a true label on the validation part, as probabilities [label, label]; 2 % are spread evenly."""
+    table = np.zeros((len(LABELS), len(LABELS)))
+    for row in sources.rows("validation"):
+        table[LABELS.index(sources.labels[row]), read[row]] += 1
+    table = table + 0.02 * table.sum(1, keepdims=True) / len(LABELS) + 1e-3
+    return table / table.sum(1, keepdims=True)
 
-    def __init__(
-        self, corpus: Corpus, split: str, mixture: MixtureConfig, mistakes: Mapping[str, np.ndarray] | None = None
-    ) -> None:
-        self.corpus, self.mistakes = corpus, dict(mistakes or {})
+
+def clear_rows(rows: np.ndarray, label: str, read: np.ndarray | None) -> np.ndarray:
+    """Rows in which their own label is read; all of them where none is, or where nothing was read."""
+    clear = rows if read is None else rows[read[rows] == LABELS.index(label)]
+    return clear if len(clear) else rows
+
+
+class Composer:
+    """Draws items of one split. `readings` are what each sense is read as when alone.
+
+    On the validation part they tell what it would be mistaken for: in compositions a face or voice of such a class is shown
+    with the label kept at the truth, so that the language model learns how far each sense can be trusted (without it, it
+    trusts features that are near perfect in training). Beside one other sense it is blended in only: two plain ones that
+    differ are a conflict. On its own split they tell which faces, voices and lines show their feeling clearly: only those
+    contradict each other.
+    """
+
+    def __init__(self, corpus: Corpus, split: str, mixture: MixtureConfig, readings: Readings | None = None) -> None:
+        self.corpus, readings = corpus, readings or {}
+        media = {"visual": corpus.faces, "audio": corpus.voices}
+        self.mistakes = {sense: mistakes_of(media[sense], readings[sense]) for sense in media if sense in readings}
         self.kinds = [item.name for item in fields(mixture) if item.name != "reasoned"]
         self.reasoned = mixture.reasoned
         self.shares = np.array([getattr(mixture, kind) for kind in self.kinds])
         self.shares = self.shares / self.shares.sum()
-        self.faces = {name: corpus.faces.rows(split, name) for name in LABELS}
-        self.voices = {name: corpus.voices.rows(split, name) for name in LABELS}
+        self.words = words_of(corpus.lines, split)
+        self.rows = {sense: {name: found.rows(split, name) for name in LABELS} for sense, found in media.items()}
+        self.rows["text"] = {name: lines_with(corpus.lines, self.words, label=name) for name in LABELS}
+        self.clear = {
+            sense: {name: clear_rows(found, name, readings.get(sense)) for name, found in rows.items()}
+            for sense, rows in self.rows.items()
+        }
         self.all_faces = corpus.faces.rows(split)
-        lines = [(line, clean_words(line.text)) for line in corpus.lines if line.split == split]
-        self.sources: dict[str, list[tuple[str, str]]] = {}
-        self.words: dict[str, list[str]] = {name: [] for name in LABELS}
-        for line, words in lines:
-            if words:
-                self.sources.setdefault(line.source, []).append((line.label, words))
-                self.words[line.label].append(words)
-        sizes = np.sqrt([len(rows) for rows in self.sources.values()])  # or the small set would drown in the large one
-        self.source_shares = sizes / sizes.sum()
+        names = sorted({corpus.lines[row].source for row in self.words})
+        self.sources = [lines_with(corpus.lines, self.words, source=name) for name in names]
         self.z_face = norm_of(corpus.faces).apply(corpus.faces.measures)
         self.z_voice = norm_of(corpus.voices).apply(corpus.voices.measures)
-        self.shared = [name for name in LABELS if len(self.faces[name]) and self.words[name]]
-        self.voiced = [name for name in LABELS if len(self.voices[name])]
+        self.shared = [name for name in LABELS if len(self.rows["visual"][name]) and len(self.rows["text"][name])]
+        self.voiced = [name for name in LABELS if len(self.rows["audio"][name])]
 
     def item(self, seed: int, number: int) -> Item:
         """The item of that number."""
@@ -107,17 +127,20 @@ class Composer:
             return self.conflicting(rng)
         if kind == "face":
             row = int(rng.choice(self.all_faces))
-            return self.finish(
-                rng, kind, self.corpus.faces.labels[row], {"visual": self.corpus.faces.labels[row]}, face=row
-            )
+            label = self.corpus.faces.labels[row]
+            return self.finish(rng, kind, label, {"visual": label}, {"visual": row})
         if kind == "words":
-            source = self.sources[str(rng.choice(list(self.sources), p=self.source_shares))]
-            label, words = source[int(rng.integers(len(source)))]
-            return self.finish(rng, kind, label, {"text": label}, words=words)
+            row = int(rng.choice(self.sources[int(rng.integers(len(self.sources)))]))
+            return self.line(rng, row)
         label = str(rng.choice(self.voiced if kind == "voice" else self.shared))
         if kind in ("voice_words", "face_voice") and rng.random() < 0.1:
             label = "calm" if "calm" in self.voiced else label
-        return self.composed(rng, kind, dict.fromkeys(PARTS[kind], label), label, trusting=kind == "voice")
+        return self.composed(rng, kind, dict.fromkeys(PARTS[kind], label), label)
+
+    def line(self, rng: np.random.Generator, row: int) -> Item:
+        """A line of words alone."""
+        label = self.corpus.lines[row].label
+        return self.finish(rng, "words", label, {"text": label}, {"text": row})
 
     def conflicting(self, rng: np.random.Generator) -> Item:
         """Two or three senses of which one differs from the rest."""
@@ -127,47 +150,29 @@ class Composer:
         if rng.random() < 0.2:
             shown = dict.fromkeys(PARTS["all"], first) | {str(rng.choice(PARTS["all"])): second}
         ordered = {name: shown[name] for name in PARTS["all"] if name in shown}
-        return self.composed(rng, "conflict", ordered, first, trusting=True)
+        return self.composed(rng, "conflict", ordered, first)
 
-    def composed(
-        self, rng: np.random.Generator, kind: str, shown: Mapping[str, str], label: str, trusting: bool
-    ) -> Item:
-        """Draws a row for each sense; unless `trusting`, of the class that its encoder might mistake it for."""
-        face = voice = words = None
-        blends: dict[str, tuple[int, float]] | None = {} if len(shown) == 2 else None
-        if "visual" in shown:
-            face = self.drawn(rng, "visual", shown["visual"], self.faces, trusting, blends)
-        if "audio" in shown:
-            voice = self.drawn(rng, "audio", shown["audio"], self.voices, trusting, blends)
-        if "text" in shown:
-            options = self.words[STAND_IN.get(shown["text"], shown["text"])]
-            words = options[int(rng.integers(len(options)))]
-        return self.finish(rng, kind, label, shown, face, voice, words, blends)
+    def composed(self, rng: np.random.Generator, kind: str, shown: Mapping[str, str], label: str) -> Item:
+        """Draws a row for each sense: a clear one in a conflict, else, unless it is a voice alone, one of the class that
+        its encoder might mistake it for."""
+        rows: dict[str, int] = {}
+        blends: dict[str, tuple[int, float]] = {}
+        pools = self.clear if kind == "conflict" else self.rows
+        for sense, feeling in shown.items():
+            feeling = feeling if len(pools[sense][feeling]) else STAND_IN[feeling]
+            other = feeling if kind in ("conflict", "voice") else self.mistaken(rng, sense, feeling)
+            if other != feeling and len(shown) == 2:
+                blends[sense] = int(rng.choice(pools[sense][other])), float(rng.uniform(*BLEND))
+                other = feeling
+            rows[sense] = int(rng.choice(pools[sense][other]))
+        return self.finish(rng, kind, label, shown, rows, blends)
 
-    def drawn(
-        self,
-        rng: np.random.Generator,
-        sense: str,
-        label: str,
-        rows: Mapping[str, np.ndarray],
-        trusting: bool,
-        blends: dict[str, tuple[int, float]] | None,
-    ) -> int:
-        """A row of the label; unless `trusting`, of a class that it is mistaken for, which is blended in when there are
-        `blends` to keep."""
-        label = label if len(rows[label]) else STAND_IN[label]
-        other = label if trusting else self.mistaken(rng, sense, label, rows)
-        if other != label and blends is not None:
-            blends[sense] = int(rng.choice(rows[other])), float(rng.uniform(*BLEND))
-            other = label
-        return int(rng.choice(rows[other]))
-
-    def mistaken(self, rng: np.random.Generator, sense: str, label: str, rows: Mapping[str, np.ndarray]) -> str:
-        """What a sense's encoder might read for a label, of what there are rows of."""
+    def mistaken(self, rng: np.random.Generator, sense: str, label: str) -> str:
+        """What a sense's encoder might read for a label, of what there are rows of; words are taken as they are."""
         chances = self.mistakes.get(sense)
         if chances is None:
             return label
-        there = chances[LABELS.index(label)] * np.array([len(rows[name]) > 0 for name in LABELS])
+        there = chances[LABELS.index(label)] * np.array([len(self.rows[sense][name]) > 0 for name in LABELS])
         return str(rng.choice(LABELS, p=there / there.sum()))
 
     def finish(
@@ -176,18 +181,28 @@ class Composer:
         kind: str,
         label: str,
         shown: Mapping[str, str],
-        face: int | None = None,
-        voice: int | None = None,
-        words: str | None = None,
+        rows: Mapping[str, int],
         blends: Mapping[str, tuple[int, float]] | None = None,
     ) -> Item:
         """The item with its reply; a blend's measurements are nobody's, so its reason is not taught."""
-        present = Present(face is not None, voice is not None, words)
+        face, voice = rows.get("visual"), rows.get("audio")
+        present = Present(face is not None, voice is not None, self.words[rows["text"]] if "text" in rows else None)
         z_face = {} if face is None else dict(zip(FACE, map(float, self.z_face[face]), strict=True))
         z_voice = {} if voice is None else dict(zip(VOICE, map(float, self.z_voice[voice]), strict=True))
         reply = wanted(rng, present, shown, z_face, z_voice)
         reasoned = bool(rng.random() < self.reasoned) and not blends
         return Item(face, voice, present, reply, label, kind, reasoned, blends or {})
+
+
+def words_of(lines: Sequence[Line], split: str) -> dict[int, str]:
+    """The lines of a split by number, as the network sees them; those of which nothing is left are not there."""
+    cleaned = {row: clean_words(line.text) for row, line in enumerate(lines) if line.split == split}
+    return {row: words for row, words in cleaned.items() if words}
+
+
+def lines_with(lines: Sequence[Line], rows: Iterable[int], label: str = "", source: str = "") -> np.ndarray:
+    """Those of some lines that have a label or are of a source."""
+    return np.array([row for row in rows if lines[row].label == label or lines[row].source == source], int)
 
 
 VALIDATION = {  # name -> mixture of one kind, items

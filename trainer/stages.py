@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,14 @@ from models.emotions import LABELS
 from models.encoders import whisper
 from models.errors import AffectError
 from models.language import Tokenizer, add_lora, load_base, lora_state
+from models.metrics import METRICS, confusion
 from models.packages import sha256
 from trainer import augment, seeds
 from trainer.collate import Blend, Collator, Rows
 from trainer.config import JointConfig, RunConfig, StageConfig
 from trainer.datasets import Corpus, Sources
 from trainer.loop import Log, run_stage
-from trainer.mixture import VALIDATION, Composer, Item, Norm, norm_of, validation_items
+from trainer.mixture import VALIDATION, Composer, Item, Norm, Readings, norm_of, validation_items
 from trainer.reasons import KEYWORDS
 
 STAGES = ("voice", "teacher", "face", "joint", "refine")
@@ -185,23 +187,17 @@ def following(logits: Tensor, teacher: nn.Module, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def finish_encoder(room: Room, name: str, head: Head, sources: Sources, prepare: Callable[[Tensor], Tensor]) -> None:
-    """Writes the encoder and its head, and what the head confuses on the validation part."""
+    """Writes the encoder and its head, and what the head reads in every row outside the test part."""
     head.eval()
-    arrays, targets = on_device(sources, sources.rows("validation"), room.device)
-    logits = torch.cat([head(prepare(part)).float() for part in arrays.split(64)]) if len(arrays) else torch.zeros(0, 8)
-    guesses = logits.argmax(1)
-    table = torch.zeros(len(LABELS), len(LABELS))
-    for truth, guess in zip(targets.tolist(), guesses.tolist(), strict=True):
-        table[truth, guess] += 1
-    right = table.diag() / table.sum(1).clamp(min=1)
-    known = table.sum(1) > 0
-    room.log(
-        stage=name,
-        validation_n=len(targets),
-        validation_accuracy=float((guesses == targets).float().mean()),
-        validation_uar=float(right[known].mean()),
-    )
-    np.save(room.folder / f"{name}.confusion.npy", table.numpy(), allow_pickle=False)
+    read = np.full(len(sources.labels), -1, np.int8)
+    for rows in (sources.rows("train"), sources.rows("validation")):
+        arrays, _ = on_device(sources, rows, room.device)
+        for place, part in zip(np.split(rows, range(64, len(rows), 64)), arrays.split(64), strict=True):
+            read[place] = head(prepare(part)).argmax(1).cpu().numpy()
+    np.save(room.folder / f"{name}.read.npy", read, allow_pickle=False)
+    table = confusion([sources.labels[row] for row in rows], [LABELS[read[row]] for row in rows]).sum(0)
+    figures = {f"validation_{key}": METRICS[key](table) for key in ("accuracy", "UAR")}
+    room.log(stage=name, validation_n=len(rows), **figures)
     state = {f"encoder.{k}": v.contiguous().cpu() for k, v in head.encoder.state_dict().items()}
     state |= {f"head.{k}": v.cpu() for k, v in head.state_dict().items() if not k.startswith("encoder.")}
     save_file(state, room.folder / f"{name}.safetensors")
@@ -213,14 +209,11 @@ def load_encoder(folder: Path, name: str, encoder: nn.Module) -> None:
     encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")})
 
 
-def mistakes(folder: Path) -> dict[str, np.ndarray]:
-    """What each sense's encoder reads for a true label, from the validation part, smoothed by half a count."""
-    found = {}
-    for sense, name in (("visual", "face"), ("audio", "voice")):
-        table = np.load(folder / f"{name}.confusion.npy", allow_pickle=False)
-        table = table + 0.02 * table.sum(1, keepdims=True) / len(LABELS) + 1e-3
-        found[sense] = table / table.sum(1, keepdims=True)
-    return found
+def readings(folder: Path) -> dict[str, np.ndarray]:
+    """What the heads of the encoders read in every row of their sources."""
+    return {
+        s: np.load(folder / f"{n}.read.npy", allow_pickle=False) for s, n in (("visual", "face"), ("audio", "voice"))
+    }
 
 
 def build(room: Room) -> AffectGPT:
@@ -324,14 +317,30 @@ def draw(options: Sequence[int], generator: Generator) -> int:
 
 def train_joint(room: Room) -> None:
     """Q-Formers, soft tokens and LoRA on composed items; then temperatures on validation items, then the checkpoint."""
-    teach(room, "joint", room.config.train.joint, build(room), room.config.train.seed)
+    teach(room, "joint", room.config.train.joint, build(room), room.config.train.seed, readings(room.folder))
 
 
 def train_refine(room: Room) -> None:
-    """The same from the joint stage's weights, on items that it has not seen."""
+    """The same from the joint stage's weights, on items that it has not seen; lines that it reads rightly are the clear ones."""
     model = build(room)
     load_trained(room.folder, model)
-    teach(room, "refine", room.config.train.refine, model, room.config.train.seed + 1)
+    seed = room.config.train.seed + 1
+    known = readings(room.folder) | {"text": read_lines(room, model, seed)}
+    teach(room, "refine", room.config.train.refine, model, seed, known)
+
+
+def read_lines(room: Room, model: AffectGPT, seed: int) -> np.ndarray:
+    """What the network reads in some of the training lines, as `Readings` wants it."""
+    stage = room.config.train.refine
+    composer = Composer(room.corpus, "train", stage.mixture)
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(np.array(list(composer.words), int))[: stage.lines_read]
+    items = [replace(composer.line(rng, int(row)), reasoned=False) for row in rows]
+    read = np.full(len(room.corpus.lines), -1, np.int8)
+    read[rows] = label_logits(model, Feeder(room), Tokenizer(room.language), items).argmax(1).numpy()
+    right = [room.corpus.lines[row].label == LABELS[read[row]] for row in rows]
+    room.log(stage="refine", lines_read=len(rows), read_rightly=float(np.mean(right)))
+    return read
 
 
 def load_trained(folder: Path, model: AffectGPT) -> None:
@@ -345,13 +354,13 @@ def load_trained(folder: Path, model: AffectGPT) -> None:
             raise AffectError(f"{folder} has another network's weights: {unknown[0]}", "", "bad_checkpoint")
 
 
-def teach(room: Room, name: str, stage: JointConfig, model: AffectGPT, seed: int) -> None:
+def teach(room: Room, name: str, stage: JointConfig, model: AffectGPT, seed: int, known: Readings) -> None:
     """A stage of the whole network."""
     if stage.compile and room.device.type == "cuda":
         for layer in model.language.model.layers:  # all alike: compiled once
             layer.compile(dynamic=True)
     feeder, tokenizer = Feeder(room), Tokenizer(room.language)
-    composer = Composer(room.corpus, "train", stage.mixture, mistakes(room.folder))
+    composer = Composer(room.corpus, "train", stage.mixture, known)
     feed = Prefetch(composer, collator(model, tokenizer, stage.reason_weight, stage.parts), stage, seed)
 
     def loss(step: int, generator: Generator) -> Tensor:
@@ -369,33 +378,40 @@ def teach(room: Room, name: str, stage: JointConfig, model: AffectGPT, seed: int
 
 
 class Items(Dataset[Item]):
-    """The composed items as a map-style dataset: number -> Item."""
+    """Items as a map-style dataset: number -> Item."""
 
-    def __init__(self, composer: Composer, seed: int, count: int) -> None:
-        self.composer, self.seed, self.count = composer, seed, count
+    def __init__(self, make: Callable[[int], Item], count: int) -> None:
+        self.make, self.count = make, count
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, number: int) -> Item:
-        return self.composer.item(self.seed, number)
+        return self.make(number)
+
+
+def load_rows(items: Items, batch: int, collate: Collator, start: int = 0) -> Iterator[list[Rows]]:
+    """Batches of items from `start` on, made ahead in worker processes."""
+    workers = min(12, max(1, (os.cpu_count() or 2) - 2))
+    numbers = range(start, len(items))
+    return iter(DataLoader(items, batch, sampler=numbers, num_workers=workers, collate_fn=collate))
 
 
 class Prefetch:
-    """Batches of composed items by step, made ahead in worker processes; the first step asked for may be any."""
+    """Batches of composed items by step, made ahead; the first step asked for may be any."""
 
     def __init__(self, composer: Composer, collate: Collator, stage: StageConfig, seed: int) -> None:
-        self.items, self.collate, self.stage = Items(composer, seed, stage.steps * stage.batch), collate, stage
+        self.items, self.collate, self.stage = (
+            Items(partial(composer.item, seed), stage.steps * stage.batch),
+            collate,
+            stage,
+        )
         self.rows: Iterator[list[Rows]] | None = None
 
     def at(self, step: int) -> list[Rows]:
         """The batch of that step; steps are asked for in order."""
         if self.rows is None:
-            numbers = range(step * self.stage.batch, len(self.items))
-            workers = min(12, max(1, (os.cpu_count() or 2) - 2))
-            self.rows = iter(
-                DataLoader(self.items, self.stage.batch, sampler=numbers, num_workers=workers, collate_fn=self.collate)
-            )
+            self.rows = load_rows(self.items, self.stage.batch, self.collate, step * self.stage.batch)
         return next(self.rows)
 
 
@@ -416,17 +432,18 @@ def keep_frozen(model: AffectGPT) -> None:
 def label_logits(model: AffectGPT, feeder: Feeder, tokenizer: Tokenizer, items: list[Item]) -> Tensor:
     """Log-probabilities [n, 8] of the first label token, over the closed list."""
     model.eval()
-    collate = collator(model, tokenizer, 0.0)
     words = torch.tensor([tokenizer.tokenize(f" {label}")[0] for label in LABELS], device=feeder.room.device)
     found = []
-    for start in range(0, len(items), 64):
-        (rows,) = collate(items[start : start + 64])
-        batch = feeder(rows)
-        with feeder.room.autocast():
+    with (
+        torch.compiler.set_stance("force_eager"),
+        feeder.room.autocast(),
+    ):  # few and of all lengths: not worth compiling
+        for (rows,) in load_rows(Items(items.__getitem__, len(items)), 64, collator(model, tokenizer, 0.0)):
+            batch = feeder(rows)
             hidden = model.hidden(batch)
-        first = (batch.weights > 0).float().argmax(1) - 1
-        logits = model.language.lm_head(hidden[torch.arange(len(first)), first])[:, words]
-        found.append(logits.float().log_softmax(1).cpu())
+            first = (batch.weights > 0).float().argmax(1) - 1
+            logits = model.language.lm_head(hidden[torch.arange(len(first)), first])[:, words]
+            found.append(logits.float().log_softmax(1).cpu())
     return torch.cat(found)
 
 

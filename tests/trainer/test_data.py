@@ -14,8 +14,17 @@ from models.sound import log_mel
 from trainer import reasons
 from trainer.augment import LogMel, augment_faces, augment_waves, mask_mel, warp_mel
 from trainer.config import MixtureConfig, StageConfig
-from trainer.datasets import load, near_duplicates, prepare_faces, read_fer, read_goemotions, read_meld, split_of_actor
-from trainer.mixture import Composer, norm_of
+from trainer.datasets import (
+    Sources,
+    load,
+    near_duplicates,
+    prepare_faces,
+    read_fer,
+    read_goemotions,
+    read_meld,
+    split_of_actor,
+)
+from trainer.mixture import BLEND, Composer, norm_of
 from trainer.reasons import KEYWORDS
 from trainer.schedule import rate
 from trainer.smoke import make_smoke_data
@@ -56,18 +65,46 @@ def test_items_keep_to_their_split(composer: Composer) -> None:
     assert faces == voices == {"train"}
 
 
+def half_right(sources: Sources) -> np.ndarray:
+    """A reading of every row that is right in every other row of a label."""
+    truth = np.array([LABELS.index(label) for label in sources.labels])
+    read = truth.copy()
+    for label in range(len(LABELS)):
+        read[np.flatnonzero(truth == label)[1::2]] = (label + 1) % len(LABELS)
+    return read
+
+
 def test_a_mistaken_sense_is_blended_beside_one_other_and_plain_beside_two(composer: Composer) -> None:
     """The label stays the truth; a blend keeps a row of it, and its reason, which nobody measured, is not taught."""
-    wrong = np.full((len(LABELS), len(LABELS)), 1 / len(LABELS))
-    unsure = Composer(composer.corpus, "train", MixtureConfig(), {"visual": wrong, "audio": wrong})
+    corpus = composer.corpus
+    unsure = Composer(
+        corpus, "train", MixtureConfig(), {"visual": half_right(corpus.faces), "audio": half_right(corpus.voices)}
+    )
     items = [unsure.item(5, n) for n in range(600)]
     blended = [item for item in items if item.blends]
     assert blended and {item.kind for item in blended} <= {"face_voice", "face_words", "voice_words"}
     for item in blended:
-        assert not item.reasoned and all(0.4 <= share <= 0.9 for _, share in item.blends.values())
-        assert item.face is None or composer.corpus.faces.labels[item.face] in (item.label, "neutral")
+        assert not item.reasoned and all(BLEND[0] <= share <= BLEND[1] for _, share in item.blends.values())
+        assert item.face is None or corpus.faces.labels[item.face] in (item.label, "neutral")
     plain = [i for i in items if i.kind == "all"]
-    assert any(composer.corpus.faces.labels[i.face] != i.label for i in plain if i.face is not None)
+    assert any(corpus.faces.labels[i.face] != i.label for i in plain if i.face is not None)
+
+
+def test_only_rows_that_are_read_rightly_contradict_each_other(composer: Composer) -> None:
+    """A sense that does not show its feeling teaches to name what can't be known."""
+    corpus = composer.corpus
+    lines = np.full(len(corpus.lines), -1)
+    seen = [row for row in composer.words if row % 3 == 0]
+    lines[seen] = [LABELS.index(corpus.lines[row].label) for row in seen]
+    read = {"visual": half_right(corpus.faces), "audio": half_right(corpus.voices), "text": lines}
+    some = Composer(corpus, "train", MixtureConfig(), read)
+    clear = {some.words[row] for row in seen}
+    found = [item for item in (some.item(6, n) for n in range(900)) if item.kind == "conflict"]
+    assert found
+    for item in found:
+        assert item.face is None or LABELS[read["visual"][item.face]] == corpus.faces.labels[item.face]
+        assert item.voice is None or LABELS[read["audio"][item.voice]] == corpus.voices.labels[item.voice]
+        assert item.present.words is None or item.present.words in clear
 
 
 def test_agreeing_items_name_one_label_and_conflicts_two(composer: Composer) -> None:
