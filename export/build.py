@@ -154,6 +154,7 @@ def manifest(made: Build, name: str) -> dict[str, Any]:
         "open_labels": False,
         "unsure_below": UNSURE_BELOW,
         "temperatures": dict(facts["temperatures"]),
+        "second_from": dict(facts["second_from"]),
         "preprocessing": preprocessing(config, facts),
         "prompt": {"version": PROMPT_VERSION},
         "language": {"base": base(made), "adapter": ADAPTER, "languages": ["en"]},

@@ -38,6 +38,7 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "open_labels": bool,
     "unsure_below": (int, float),
     "temperatures": dict,
+    "second_from": dict,
     "preprocessing": dict,
     "prompt": dict,
     "language": dict,
@@ -232,6 +233,9 @@ def _check_words(spec: Mapping[str, Any]) -> None:
     for key, value in spec["temperatures"].items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.01 < value < 100:
             raise AffectError(f"{MANIFEST}: temperature {key} is not in 0.01..100", CURE, "bad_bundle")
+    for key, value in spec["second_from"].items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+            raise AffectError(f"{MANIFEST}: second_from {key} is no probability between 0 and 1", CURE, "bad_bundle")
 
 
 def _check_language(language: Mapping[str, Any], files: Mapping[str, Any]) -> None:

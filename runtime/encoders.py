@@ -33,6 +33,7 @@ def session(path: Path, device: str, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
     options.add_session_config_entry("session.disable_quant_qdq", "1")
+    options.add_session_config_entry("session.x64quantprecision", "1")  # int8 sums overflow on x86 without VNNI else
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the language model wants the cores next
     if device == "cuda":
         ort.preload_dlls()

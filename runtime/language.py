@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -238,8 +238,9 @@ class Language:
             llama.llama_memory_seq_rm(self.memory, sequence, -1, -1)
         return scores
 
-    def choose(self, grammar: str, max_tokens: int) -> list[int]:
-        """The likeliest tokens, one after the other, that a GBNF grammar (rule `root`) allows, until it ends.
+    def choose(self, grammar: str, max_tokens: int, bias: Mapping[int, float] | None = None) -> list[int]:
+        """The likeliest tokens, one after the other, that a GBNF grammar (rule `root`) allows, until it ends; `bias` is
+        added to the logits of some.
 
         Raises AffectError `bad_grammar`, `too_long`.
         """
@@ -249,7 +250,7 @@ class Language:
         chosen: list[int] = []
         try:
             while len(chosen) < max_tokens and not self._ended(rules):
-                token = self._pick(rules, self.logits())
+                token = self._pick(rules, raised(self.logits(), bias or {}))
                 if token in self.ends:
                     break
                 llama.llama_sampler_accept(rules, token)
@@ -361,6 +362,14 @@ class Language:
     def close(self) -> None:
         """Frees everything; a second call does nothing."""
         self.opened.close()
+
+
+def raised(logits: np.ndarray, bias: Mapping[int, float]) -> np.ndarray:
+    """Logits [n] with what is added to some."""
+    made = logits.copy() if bias else logits
+    for token, amount in bias.items():
+        made[token] += amount
+    return made
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

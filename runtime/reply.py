@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from runtime.language import Language  # isort: skip  # llama.cpp before numpy
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,8 +87,14 @@ class Writer:
         found = self.language.scores([self.language.tokenize(f" {label}") for label in allowed])
         heat = float(self.spec["temperatures"].get(present.key, 1.0))
         weights = np.exp((found - found.max()) / heat)
-        named = split_labels(self.language.text(self.language.choose(label_grammar(allowed), LABEL_TOKENS)))
+        line = self.language.choose(label_grammar(allowed), LABEL_TOKENS, self.going_on(present))
+        named = split_labels(self.language.text(line))
         return dict(zip(allowed, (weights / weights.sum()).tolist(), strict=True)), named
+
+    def going_on(self, present: Present) -> dict[int, float]:
+        """Makes the comma likelier or less likely, so that a label follows from the bundle's probability on."""
+        wanted = float(self.spec["second_from"].get(present.key, 0.5))
+        return {self.language.tokenize(",")[0]: math.log((1 - wanted) / wanted)}
 
     def open(self) -> tuple[dict[str, float], tuple[str, ...]]:
         """The named words, each with its probability, over the whole vocabulary, of being written first."""

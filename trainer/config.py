@@ -78,6 +78,7 @@ class TrainConfig:
     """The whole run of a preset."""
 
     seed: int = 0
+    validation: int = 1500  # most items of each set of inputs that are read after joint and after refine
     voice: StageConfig = StageConfig(steps=1500, batch=64, lr=2e-4, ema=0.995, mixup=0.3, layer_decay=0.8, warmup=100)
     teacher: StageConfig = TEACHER
     face: StageConfig = PUPIL

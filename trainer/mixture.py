@@ -7,7 +7,7 @@ is always the same. Knows rows and labels; nothing of tensors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -203,6 +203,14 @@ def words_of(lines: Sequence[Line], split: str) -> dict[int, str]:
 def lines_with(lines: Sequence[Line], rows: Iterable[int], label: str = "", source: str = "") -> np.ndarray:
     """Those of some lines that have a label or are of a source."""
     return np.array([row for row in rows if lines[row].label == label or lines[row].source == source], int)
+
+
+def only(item: Item, sense: str) -> Item:
+    """One sense of an item, as if nothing else had been there."""
+    face, voice = item.face if sense == "visual" else None, item.voice if sense == "audio" else None
+    present = Present(sense == "visual", sense == "audio", item.present.words if sense == "text" else None)
+    blends = {key: value for key, value in item.blends.items() if key == sense}
+    return replace(item, face=face, voice=voice, present=present, reply=Reply((item.label,), {}, ""), blends=blends)
 
 
 VALIDATION = {  # name -> mixture of one kind, items

@@ -24,6 +24,7 @@ SMOKE = (
     "model.audio.heads=2",
     "model.audio.window_seconds=1.0",
     "model.language.lora_rank=4",
+    "train.validation=64",
     "train.voice.steps=30",
     "train.voice.batch=16",
     "train.voice.warmup=5",

@@ -32,16 +32,19 @@ from models.errors import AffectError
 from models.language import Tokenizer, add_lora, load_base, lora_state
 from models.metrics import METRICS, confusion
 from models.packages import sha256
+from models.prompt import Reply
 from trainer import augment, seeds
 from trainer.collate import Blend, Collator, Rows
 from trainer.config import JointConfig, RunConfig, StageConfig
 from trainer.datasets import Corpus, Sources
 from trainer.loop import Log, run_stage
-from trainer.mixture import VALIDATION, Composer, Item, Norm, Readings, norm_of, validation_items
+from trainer.mixture import VALIDATION, Composer, Item, Norm, Readings, norm_of, only, validation_items
 from trainer.reasons import KEYWORDS
 
 STAGES = ("voice", "teacher", "face", "joint", "refine")
 SOFTEN = 2.0  # temperature at which a teacher is followed
+SPURIOUS = 0.03  # share of agreeing inputs, each read rightly alone, that may get a second label
+OUTVOTED = 0.10  # share of three agreeing inputs, rightly read or not, that may get one: two against one is no conflict
 
 
 @dataclass
@@ -196,8 +199,8 @@ def finish_encoder(room: Room, name: str, head: Head, sources: Sources, prepare:
             read[place] = head(prepare(part)).argmax(1).cpu().numpy()
     np.save(room.folder / f"{name}.read.npy", read, allow_pickle=False)
     table = confusion([sources.labels[row] for row in rows], [LABELS[read[row]] for row in rows]).sum(0)
-    figures = {f"validation_{key}": METRICS[key](table) for key in ("accuracy", "UAR")}
-    room.log(stage=name, validation_n=len(rows), **figures)
+    found = {f"validation_{key}": METRICS[key](table) for key in ("accuracy", "UAR")}
+    room.log(stage=name, validation_n=len(rows), **found)
     state = {f"encoder.{k}": v.contiguous().cpu() for k, v in head.encoder.state_dict().items()}
     state |= {f"head.{k}": v.cpu() for k, v in head.state_dict().items() if not k.startswith("encoder.")}
     save_file(state, room.folder / f"{name}.safetensors")
@@ -337,7 +340,7 @@ def read_lines(room: Room, model: AffectGPT, seed: int) -> np.ndarray:
     rows = rng.permutation(np.array(list(composer.words), int))[: stage.lines_read]
     items = [replace(composer.line(rng, int(row)), reasoned=False) for row in rows]
     read = np.full(len(room.corpus.lines), -1, np.int8)
-    read[rows] = label_logits(model, Feeder(room), Tokenizer(room.language), items).argmax(1).numpy()
+    read[rows] = Examiner(model, Feeder(room), Tokenizer(room.language)).labels(items).argmax(1).numpy()
     right = [room.corpus.lines[row].label == LABELS[read[row]] for row in rows]
     room.log(stage="refine", lines_read=len(rows), read_rightly=float(np.mean(right)))
     return read
@@ -373,7 +376,7 @@ def teach(room: Room, name: str, stage: JointConfig, model: AffectGPT, seed: int
     lr_of = {"vision.": stage.qformer_lr, "audio.": stage.qformer_lr, "language.": stage.lr}
     lr_of |= {f"{branch}.soft.measure.": stage.measure_lr for branch in ("vision", "audio")}
     run_stage(name, model, stage, loss, room.folder, room.log, room.device, seed, lr_of)
-    facts = finish(room, name, model, feeder, tokenizer)
+    facts = finish(room, name, Examiner(model, feeder, tokenizer))
     save(room, name, model, facts, feeder)
 
 
@@ -428,23 +431,42 @@ def keep_frozen(model: AffectGPT) -> None:
         model.audio.encoder.eval()
 
 
-@torch.no_grad()
-def label_logits(model: AffectGPT, feeder: Feeder, tokenizer: Tokenizer, items: list[Item]) -> Tensor:
-    """Log-probabilities [n, 8] of the first label token, over the closed list."""
-    model.eval()
-    words = torch.tensor([tokenizer.tokenize(f" {label}")[0] for label in LABELS], device=feeder.room.device)
-    found = []
-    with (
-        torch.compiler.set_stance("force_eager"),
-        feeder.room.autocast(),
-    ):  # few and of all lengths: not worth compiling
-        for (rows,) in load_rows(Items(items.__getitem__, len(items)), 64, collator(model, tokenizer, 0.0)):
-            batch = feeder(rows)
-            hidden = model.hidden(batch)
-            first = (batch.weights > 0).float().argmax(1) - 1
-            logits = model.language.lm_head(hidden[torch.arange(len(first)), first])[:, words]
-            found.append(logits.float().log_softmax(1).cpu())
-    return torch.cat(found)
+@dataclass
+class Examiner:
+    """Asks a network for what it would write next in replies to items that nobody trains on."""
+
+    model: AffectGPT
+    feeder: Feeder
+    tokenizer: Tokenizer
+
+    def labels(self, items: Sequence[Item]) -> Tensor:
+        """Log-probabilities [n, 8] of the first label, over the closed list."""
+        return self.next_token(items, [f" {label}" for label in LABELS], 0)
+
+    def second(self, items: Sequence[Item]) -> Tensor:
+        """Probability [n] that a label follows the first one, which is the reply's, instead of the end of the line."""
+        return self.next_token(items, ["\n", ","], -1)[:, 1].exp()
+
+    @torch.no_grad()
+    def next_token(self, items: Sequence[Item], words: Sequence[str], place: int) -> Tensor:
+        """Log-probabilities [n, W] of the first tokens of some words, one of which comes, at a place of the label line."""
+        self.model.eval()
+        device = self.feeder.room.device
+        tokens = torch.tensor([self.tokenizer.tokenize(word)[0] for word in words], device=device)
+        found = []
+        with (
+            torch.compiler.set_stance("force_eager"),
+            self.feeder.room.autocast(),
+        ):  # of all lengths: not worth compiling
+            for (rows,) in load_rows(
+                Items(items.__getitem__, len(items)), 64, collator(self.model, self.tokenizer, 0.0)
+            ):
+                batch = self.feeder(rows)
+                hidden = self.model.hidden(batch)
+                at = torch.stack([row.nonzero()[place, 0] - 1 for row in rows.weights]).to(device)
+                logits = self.model.language.lm_head(hidden[torch.arange(len(at)), at])[:, tokens]
+                found.append(logits.float().log_softmax(1).cpu())
+        return torch.cat(found)
 
 
 def temperature(logits: Tensor, targets: Tensor) -> float:
@@ -454,19 +476,54 @@ def temperature(logits: Tensor, targets: Tensor) -> float:
     return float(options[losses.argmin()])
 
 
-def finish(room: Room, name: str, model: AffectGPT, feeder: Feeder, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Validation figures and one temperature per set of inputs."""
-    facts: dict[str, Any] = {"temperatures": {}, "validation": {}}
+def labels_of(items: Sequence[Item]) -> Tensor:
+    """Numbers [n] of the true labels."""
+    return torch.tensor([LABELS.index(item.label) for item in items])
+
+
+def rightly_alone(examiner: Examiner, items: Sequence[Item]) -> Tensor:
+    """Whether [n] every sense of an item is read rightly without the others."""
+    parts = [(place, only(item, sense)) for place, item in enumerate(items) for sense in item.present.modalities]
+    places, alone = torch.tensor([place for place, _ in parts]), [part for _, part in parts]
+    right = torch.ones(len(items), dtype=torch.bool)
+    right[places[examiner.labels(alone).argmax(1) != labels_of(alone)]] = False
+    return right
+
+
+def second_from(chances: Tensor, alone: Tensor, senses: int) -> float:
+    """From which probability on a second label is named, in .05 to .95: the lowest that gives few agreeing inputs one.
+
+    `chances` [n] are those of inputs that agree, `alone` [n] says which of them are read rightly one by one.
+    """
+    bounds = [chances[alone].quantile(1 - SPURIOUS)] if alone.any() else []
+    bounds += [chances.quantile(1 - OUTVOTED)] if senses > 2 else []
+    return float(torch.stack(bounds).max().clamp(0.05, 0.95)) if bounds else 0.5
+
+
+def finish(room: Room, name: str, examiner: Examiner) -> dict[str, Any]:
+    """Validation figures, and for each set of inputs a temperature and what names a second label."""
+    facts: dict[str, Any] = {"temperatures": {}, "second_from": {}, "validation": {}}
     for kind in VALIDATION:
-        items = validation_items(room.corpus, kind)
-        targets = torch.tensor([LABELS.index(item.label) for item in items])
-        logits = label_logits(model, feeder, tokenizer, items)
-        right = (logits.argmax(1) == targets).float()
-        uar = torch.stack([right[targets == c].mean() for c in targets.unique()]).mean()
-        facts["temperatures"][kind] = temperature(logits, targets)
-        facts["validation"][kind] = {"n": len(items), "accuracy": float(right.mean()), "uar": float(uar)}
-        room.log(stage=name, validation=kind, temperature=facts["temperatures"][kind], **facts["validation"][kind])
+        items = validation_items(room.corpus, kind)[: room.config.train.validation]
+        logits = examiner.labels(items)
+        facts["temperatures"][kind] = temperature(logits, labels_of(items))
+        if "+" in kind:
+            senses = len(items[0].present.modalities)
+            own = [
+                replace(item, reply=Reply((LABELS[n],), {}, ""))
+                for item, n in zip(items, logits.argmax(1), strict=True)
+            ]
+            facts["second_from"][kind] = second_from(examiner.second(own), rightly_alone(examiner, items), senses)
+        facts["validation"][kind] = figures(items, logits)
+        chosen = {key: facts[key][kind] for key in ("temperatures", "second_from") if kind in facts[key]}
+        room.log(stage=name, validation=kind, **chosen, **facts["validation"][kind])
     return facts
+
+
+def figures(items: Sequence[Item], logits: Tensor) -> dict[str, float]:
+    """Accuracy and UAR of the first labels."""
+    table = confusion([item.label for item in items], [LABELS[first] for first in logits.argmax(1)]).sum(0)
+    return {"n": len(items), "accuracy": METRICS["accuracy"](table), "uar": METRICS["UAR"](table)}
 
 
 def save(room: Room, name: str, model: AffectGPT, facts: dict[str, Any], feeder: Feeder) -> None:

@@ -33,6 +33,7 @@ def make_bundle(folder: Path, name: str = "tiny", **changes: Any) -> Path:
         "open_labels": False,
         "unsure_below": 0.4,
         "temperatures": {},
+        "second_from": {},
         "preprocessing": {},
         "prompt": {"version": PROMPT_VERSION},
         "language": {"base": BASE, "adapter": "lora.gguf"},

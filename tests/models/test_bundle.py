@@ -55,6 +55,7 @@ SPEC: dict[str, Any] = {
     "open_labels": False,
     "unsure_below": 0.4,
     "temperatures": {"visual": 1.5},
+    "second_from": {"visual+audio": 0.3},
     "preprocessing": {"image_size": 48},
     "prompt": {"version": PROMPT_VERSION},
     "language": {
@@ -115,6 +116,7 @@ def test_a_file_that_the_manifest_does_not_name_is_not_given(folder: Path) -> No
         (lambda s: s.update(name="../tiny"), "name is made of"),
         (lambda s: s.update(picture="sky"), "picture is none of face, frame"),
         (lambda s: s.update(temperatures={"visual": 0}), "temperature visual"),
+        (lambda s: s.update(second_from={"visual+audio": 1}), "second_from visual"),
         (lambda s: s.update(prompt={"version": 99}), "prompt is version 99"),
         (lambda s: s["language"].update(adapter="other.gguf"), "adapter other.gguf"),
         (lambda s: s["language"].update(adapter=["x"]), "adapter"),

@@ -1,9 +1,14 @@
 """The encoders' room at run time: what does not fit this program is refused with words, before anything is read."""
 
+from pathlib import Path
+
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from models.errors import AffectError
-from runtime.encoders import check_norms
+from runtime.encoders import check_norms, session
 
 
 def norms(face: int, voice: int) -> dict[str, dict[str, list[float]]]:
@@ -17,3 +22,18 @@ def test_a_bundle_of_other_measurements_is_refused_with_words() -> None:
         with pytest.raises(AffectError, match=r"measurements in (face|voice)_norm, the program 6") as caught:
             check_norms(wrong)
         assert caught.value.code == "bad_bundle" and "export the bundle again" in caught.value.cure
+
+
+def test_int8_sums_do_not_overflow_on_any_processor(tmp_path: Path) -> None:
+    """Two products of 255 and 127 are more than 16 bits hold, which is where processors without VNNI add them up."""
+    weights = np.full((64, 64), 127, np.int8)
+    node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
+    ends = (
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, ["n", 64])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, ["n", 64])],
+    )
+    graph = helper.make_graph([node], "product", *ends, [numpy_helper.from_array(weights, "w")])
+    path = tmp_path / "product.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    x = np.full((4, 64), 255, np.uint8)
+    assert (session(path, "cpu", 1).run(None, {"x": x})[0] == x.astype(int) @ weights.astype(int)).all()

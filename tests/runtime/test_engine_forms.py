@@ -144,6 +144,18 @@ def test_labels_alone_still_wait_for_the_prose(load: Load) -> None:
     assert alone == whole and alone.reason and alone.labels
 
 
+# --- second labels --------------------------------------------------------------------------------------------------
+
+
+def test_a_second_label_is_named_from_the_bundles_probability_on(load: Load) -> None:
+    """From next to nothing on there are others, from next to certainty on there is one; the first and its score stay."""
+    always, never = (
+        load(second_from={"text": start}).read_items(None, None, WORDS, only_labels=True) for start in (1e-9, 1 - 1e-9)
+    )
+    assert len(always.named) > 1 and len(never.named) == 1
+    assert always.labels[0].name == never.labels[0].name and always.labels[0].score == never.labels[0].score
+
+
 # --- wording ------------------------------------------------------------------------------------------------------
 
 

@@ -213,6 +213,15 @@ def test_a_choice_keeps_to_the_grammar_and_is_the_likeliest(language: Language, 
     assert np.abs(language.logits() - logits_after(model, [*ids, *chosen, 7])).max() <= 1e-4
 
 
+@pytest.mark.parametrize(("bias", "words"), [(50.0, 2), (-50.0, 1)])
+def test_a_bias_makes_a_token_win_or_lose_where_the_grammar_leaves_a_choice(
+    language: Language, bias: float, words: int
+) -> None:
+    language.feed(some_ids(10))
+    chosen = language.choose(GRAMMAR, 60, {language.tokenize(",")[0]: bias})
+    assert len(language.text(chosen).split(",")) == words
+
+
 def test_a_choice_goes_on_where_a_grammar_could_end_but_need_not(language: Language) -> None:
     """An end and more letters are both allowed: the likelier of the two is taken, up to the limit."""
     language.feed(some_ids(10))

@@ -24,10 +24,11 @@ from trainer.datasets import (
     read_meld,
     split_of_actor,
 )
-from trainer.mixture import BLEND, Composer, norm_of
+from trainer.mixture import BLEND, Composer, norm_of, only
 from trainer.reasons import KEYWORDS
 from trainer.schedule import rate
 from trainer.smoke import make_smoke_data
+from trainer.stages import OUTVOTED, SPURIOUS, second_from
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,26 @@ def test_only_rows_that_are_read_rightly_contradict_each_other(composer: Compose
 def test_agreeing_items_name_one_label_and_conflicts_two(composer: Composer) -> None:
     for item in (composer.item(1, n) for n in range(300)):
         assert len(item.reply.labels) == (2 if item.kind == "conflict" else 1)
+
+
+def test_one_sense_of_an_item_is_read_without_the_others(composer: Composer) -> None:
+    item = next(item for item in (composer.item(7, n) for n in range(300)) if item.kind == "all")
+    alone = {sense: only(item, sense) for sense in item.present.modalities}
+    assert all(part.present.modalities == (sense,) and part.label == item.label for sense, part in alone.items())
+    assert (alone["visual"].face, alone["audio"].voice) == (item.face, item.voice)
+    assert alone["text"].present.words == item.present.words and alone["text"].face is alone["text"].voice is None
+
+
+def test_few_agreeing_inputs_get_a_second_label() -> None:
+    """The threshold lets through the share that it may, counts all of three inputs, and keeps within its bounds."""
+    chances, everyone, nobody = torch.linspace(0, 0.8, 201), torch.ones(201, dtype=bool), torch.zeros(201, dtype=bool)
+    half = chances < 0.4
+    assert float((chances > second_from(chances, everyone, 2)).float().mean()) == pytest.approx(SPURIOUS, abs=0.01)
+    assert float((chances[half] > second_from(chances, half, 2)).float().mean()) == pytest.approx(SPURIOUS, abs=0.02)
+    assert float((chances > second_from(chances, half, 3)).float().mean()) == pytest.approx(OUTVOTED, abs=0.01)
+    assert second_from(chances, nobody, 2) == 0.5
+    assert second_from(torch.zeros(9), everyone[:9], 2) == pytest.approx(0.05)
+    assert second_from(torch.ones(9), everyone[:9], 3) == pytest.approx(0.95)
 
 
 def test_quotes_stand_in_the_line_to_the_letter(composer: Composer) -> None:

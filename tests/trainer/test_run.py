@@ -29,6 +29,7 @@ def test_the_smoke_run_leaves_a_whole_checkpoint(smoke_run: Path) -> None:
     made = checkpoint.load(smoke_run)
     parts = {name.split(".")[0] for name in made.state}
     assert parts == {"vision", "audio", "lora"} and set(made.facts["temperatures"]) == set(made.facts["validation"])
+    assert set(made.facts["second_from"]) == {kind for kind in made.facts["validation"] if "+" in kind}
     log = [json.loads(line) for line in (smoke_run / "metrics.jsonl").read_text().splitlines()]
     assert {row["stage"] for row in log if row.get("event") == "done"} == set(STAGES)
 
