@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.errors import AffectError
+
 if TYPE_CHECKING:
     from rich.status import Status
+
+    from models.metrics import Counts
+    from runtime.rows import Row
 
 app = typer.Typer(
     help="Measure speed on this machine and quality on known data.",
@@ -50,19 +55,30 @@ def quality(
     from runtime.rows import choose_rows
 
     chosen = choose_rows(rows or [])
+    if not data.is_dir():
+        raise AffectError(f"{data} is not there", f"make it with: affect-train data SOURCE -o {data}", "not_found")
     out.mkdir(parents=True, exist_ok=True)
     reader = Reader(Engine.load(bundle, threads=threads), data, out, split, limit)
     typer.echo(f"{'row':20}{'n':>6}  {'metric':12}{'value':>6}  {'95 %':15}bar")
+    lacking = False
     for row in chosen:
         with Console(stderr=True).status(row.name) as status:
             reader.tick = partial(show, status)
-            count, counts = row.count(reader)
-        low, high = counts.interval()
-        said = {True: "reached", False: "MISSED", None: ""}[row.reached(counts.value)]
-        line = (
-            f"{row.name:20}{count:>6}  {row.metric:12}{counts.value:>6.3f}  {low:6.3f}{high:7.3f}  {row.bar:10} {said}"
-        )
-        typer.echo(line.rstrip())
+            try:
+                line = told(row, *row.count(reader))
+            except AffectError as error:  # the other rows are read all the same
+                lacking, line = True, f"{row.name:20} not read: {error}"
+        typer.echo(line)
+    if lacking:
+        raise typer.Exit(1)
+
+
+def told(row: Row, count: int, counts: Counts) -> str:
+    """One line of the table."""
+    low, high = counts.interval()
+    said = {True: "reached", False: "MISSED", None: ""}[row.reached(counts.value)]
+    value = f"{counts.value:>6.3f}  {low:6.3f}{high:7.3f}"
+    return f"{row.name:20}{count:>6}  {row.metric:12}{value}  {row.bar:10} {said}".rstrip()
 
 
 @app.command()

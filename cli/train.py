@@ -62,6 +62,20 @@ def run(
     )
 
 
+@app.command()
+def heads(
+    run: Annotated[Path, typer.Argument(help="folder of a run, with its stages' files")],
+    data: Annotated[Path, typer.Option(help="prepared folder, where what they say is written")] = Path("data/nano"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+) -> None:
+    """Write down what the encoders' direct heads say, for the row `all-fusion` of `affect bench quality`."""
+    from trainer.heads import write_heads
+    from trainer.run import reopen
+
+    for path in write_heads(reopen(run, data, device, say)):
+        typer.echo(path)
+
+
 def main() -> None:
     """Entry point of `affect-train`."""
     from cli.errors import run_app

@@ -14,12 +14,15 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 from models.clues import FACE, VOICE
 from models.emotions import LABELS
+from models.errors import AffectError
 from models.items import Item, read_items
 from models.reading import Segment
+from runtime.filmed import film
 from runtime.perturb import CHANGES, changed
 
 SEVEN = tuple(label for label in LABELS if label != "calm")
@@ -27,6 +30,7 @@ SENSES = {"voice": "audio", "face": "visual", "meld": "text", "goemotions": "tex
 MEASURED = {"visual": ("face_norm", FACE), "audio": ("voice_norm", VOICE)}
 PAIRS = (("visual", "audio"), ("visual", "text"), ("audio", "text"))
 Record = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Task:
 
     items: str
     labels: tuple[str, ...]
-    change: str = "none"  # none, zeroed, swapped, or one of runtime.perturb
+    change: str = "none"  # none, zeroed, swapped, filmed (read from an mp4 file), or one of runtime.perturb
     reasons: bool = False
     most: int | None = None
 
@@ -83,33 +87,44 @@ class Reader:
 
     def items(self, task: Task) -> list[Item]:
         """The task's items, changed as it says: another item's input in each one's place when it swaps."""
+        chosen = self.chosen(task)
+        if task.change in CHANGES:
+            return [changed(item, task.change) for item in chosen]
+        return swapped(chosen) if task.change == "swapped" else chosen
+
+    def chosen(self, task: Task) -> list[Item]:
+        """The task's items before their change."""
         if task.items in COMPOSED:
             count = min(x for x in (task.most, self.limit) if x is not None)
             return COMPOSED[task.items](self, count)
         items = list(read_items(self.data / f"{task.items}-{self.split}.jsonl"))
         most = min(x for x in (self.limit, task.most, len(items)) if x is not None)
-        chosen = sample(items, most) if most < len(items) else items
-        if task.change in CHANGES:
-            return [changed(item, task.change) for item in chosen]
-        return swapped(chosen) if task.change == "swapped" else chosen
+        return sample(items, most) if most < len(items) else items
 
     def records(self, task: Task, items: Sequence[Item]) -> list[Record]:
         """The items' records."""
         path = self.out / f"{task.name}-{self.split}.jsonl"
         stamp = {"bundle": self.engine.bundle.sha256, "allowed": list(task.labels)}
         done = {record["id"]: record for record in kept(path, stamp)}
-        blank = (SENSES[task.items],) if task.change == "zeroed" else ()
         with path.open("a", encoding="utf-8") as file:
             for number, item in enumerate(items):
                 if item.id not in done:
-                    segment = self.engine.read_items(
-                        item.faces, item.wave, item.words, task.labels, only_labels=not task.reasons, blank=blank
-                    )
+                    segment = self.segment(task, item)
                     norms = self.engine.bundle.spec["preprocessing"]
                     done[item.id] = {"id": item.id, **record_of(segment, norms), **stamp}
                     file.write(json.dumps(done[item.id]) + "\n")
                 self.tick(task.name, number + 1, len(items))
         return [done[item.id] for item in items]
+
+    def segment(self, task: Task, item: Item) -> Segment:
+        """What the engine makes of an item."""
+        if task.change == "filmed":
+            with TemporaryDirectory() as folder:
+                return self.engine.read(film(item, Path(folder) / "item.mp4"), labels=task.labels).segments[0]
+        blank = (SENSES[task.items],) if task.change == "zeroed" else ()
+        return self.engine.read_items(
+            item.faces, item.wave, item.words, task.labels, only_labels=not task.reasons, blank=blank
+        )
 
     def singles(self) -> dict[str, tuple[Item, Record]]:
         """Every single input with what was read from it alone, by its id."""
@@ -163,7 +178,7 @@ def agreeing(reader: Reader, count: int) -> list[Item]:
     pools, rng, made = reader.pools(right=True), random.Random(3), []
     for n in range(count):
         first, second = PAIRS[n % len(PAIRS)]
-        labels = [label for label in SEVEN if label in pools[first] and label in pools[second]]
+        labels = found([label for label in SEVEN if label in pools[first] and label in pools[second]])
         label = labels[n // len(PAIRS) % len(labels)]
         made.append(together([rng.choice(pools[first][label]), rng.choice(pools[second][label])]))
     return made
@@ -174,10 +189,17 @@ def conflicting(reader: Reader, count: int) -> list[Item]:
     pools, rng, made = reader.pools(right=True), random.Random(4), []
     for n in range(count):
         first, second = PAIRS[n % len(PAIRS)]
-        pairs = [(a, b) for a in SEVEN for b in SEVEN if a != b and a in pools[first] and b in pools[second]]
+        pairs = found([(a, b) for a in SEVEN for b in SEVEN if a != b and a in pools[first] and b in pools[second]])
         a, b = rng.choice(pairs)
         made.append(together([rng.choice(pools[first][a]), rng.choice(pools[second][b])]))
     return made
+
+
+def found(options: list[T]) -> list[T]:
+    """What can be composed of. Raises AffectError `too_few` where that is nothing."""
+    if not options:
+        raise AffectError("too few inputs are read rightly to be put together", "read more: a larger -n", "too_few")
+    return options
 
 
 COMPOSED: dict[str, Callable[[Reader, int], list[Item]]] = {

@@ -78,3 +78,12 @@ def train(
         raise AffectError(f"no stage {unknown[0]}", f"stages: {', '.join(STAGES)}", "bad_config")
     open_folder(out, config, resume)
     run(Room(config, load(data), data, language, out, choose_device(device), Log(out, say)), chosen)
+
+
+def reopen(folder: Path, data: Path, device: str, say: Callable[[str], None]) -> Room:
+    """The room of a run that was made before, with its own config. Raises AffectError `not_found`."""
+    path = folder / RESOLVED
+    if not path.is_file():
+        raise AffectError(f"{folder} has no run in it", "name the folder given as -o to affect-train run", "not_found")
+    config = from_dict(RunConfig, json.loads(path.read_text(encoding="utf-8")))
+    return Room(config, load(data), data, seeds.language_model(), folder, choose_device(device), Log(folder, say))

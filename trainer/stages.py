@@ -118,9 +118,8 @@ def mixed_loss(head: Head, x: Tensor, y: Tensor, stage: StageConfig, generator: 
 def train_voice(room: Room) -> None:
     """Whisper's first layers on RAVDESS' training actors, classes drawn alike."""
     stage, voices = room.config.train.voice, room.corpus.voices
-    encoder = whisper.Encoder(room.config.model.audio)
-    seeds.load_encoder(room.data, "voice", encoder)
-    head = Head(encoder, room.config.model.audio.width, len(LABELS)).to(room.device)
+    head = voice_head(room)
+    seeds.load_encoder(room.data, "voice", head.encoder)
     mel_of = augment.LogMel(room.device)
     waves, targets = on_device(voices, voices.rows("train"), room.device)
     chances = (1.0 / torch.bincount(targets, minlength=len(LABELS)).float().clamp(min=1))[targets]
@@ -132,11 +131,17 @@ def train_voice(room: Room) -> None:
         with room.autocast():
             return mixed_loss(head, mel, targets[rows], stage, generator)
 
-    layers = len(encoder.layers)
+    layers = room.config.model.audio.layers
     lr_of = {"encoder.": stage.lr * stage.layer_decay**layers, "norm.": 1e-3, "out.": 1e-3}
     lr_of |= {f"encoder.layers.{i}.": stage.lr * stage.layer_decay ** (layers - 1 - i) for i in range(layers)}
     run_stage("voice", head, stage, loss, room.folder, room.log, room.device, room.config.train.seed, lr_of)
     finish_encoder(room, "voice", head, voices, lambda x: mel_of(augment.to_waves(x)))
+
+
+def voice_head(room: Room) -> Head:
+    """A fresh speech encoder with its head."""
+    audio = room.config.model.audio
+    return Head(whisper.Encoder(audio), audio.width, len(LABELS)).to(room.device)
 
 
 def train_teacher(room: Room) -> None:

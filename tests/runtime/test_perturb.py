@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from models.errors import AffectError
 from models.items import Item
+from models.media import load_wave
 from models.sound import SAMPLE_RATE
+from runtime import perturb
 from runtime.perturb import CHANGES, changed
+from tests.media_files import make_wav
 
 TIME = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
 WAVE = sum(0.2 * np.sin(2 * np.pi * hertz * TIME) for hertz in (100, 1000, 5000)).astype(np.float32)
 FACE = np.tile(np.arange(48, dtype=np.uint8) * 5, (48, 1))
+SPEAKING = Path(__file__).parents[2] / "examples/grid.mp4"
 WORDS = " ".join(f"word{n}" for n in range(400))
 
 
@@ -39,6 +46,12 @@ def seen(change: str) -> np.ndarray:
 def equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     """Both there, and the same."""
     return one is not None and other is not None and np.array_equal(one, other)
+
+
+@pytest.fixture(autouse=True)
+def synthesizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is to be said, a known sentence is: the program that says it need not be installed."""
+    monkeypatch.setattr(perturb, "synthesized", lambda words, voice, pace: load_wave(SPEAKING))
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -90,3 +103,33 @@ def test_misheard_words_are_fewer_and_none_is_new() -> None:
     assert {*words} <= {*WORDS.split()} and 400 * 0.87 < len(words) < 400 * 0.97
     assert words != sorted(words, key=lambda word: int(word[4:])), "some have changed places"
     assert changed(Item("d", None, None, "no", ()), "misheard").words == "no"
+
+
+def test_spoken_words_are_what_a_recogniser_hears() -> None:
+    words = changed(item(), "spoken").words or ""
+    assert "now" in words.lower() and words != WORDS
+
+
+def test_a_missing_synthesizer_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And a real program's sound is read, whatever its rate."""
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AffectError, match="espeak-ng is not installed"):
+        perturb.synthesized("words", "en", 150)
+    program = tmp_path / "espeak-ng"
+    program.write_text(f'#!/bin/sh\nread -r line\n[ "$line" = words ] && exec {shell_cat()} "$0.wav"\n')
+    program.chmod(0o755)
+    make_wav(tmp_path / "espeak-ng.wav", np.round(WAVE * 32767).astype(np.int16), 8000)
+    assert len(perturb.synthesized("words", "en", 150)) == pytest.approx(2 * len(WAVE), rel=0.01)
+
+
+def shell_cat() -> str:
+    """Where `cat` is."""
+    return next(str(path) for path in (Path("/bin/cat"), Path("/usr/bin/cat")) if path.is_file())
+
+
+@pytest.mark.parametrize("change", ["ordered", "mentioned"])
+def test_a_sentence_is_added_about_another_feeling(change: str) -> None:
+    words = changed(item(), change).words or ""
+    assert words.startswith(WORDS) and "sad" not in words
+    assert sum(feeling in words for feeling in perturb.FEELINGS) == 1

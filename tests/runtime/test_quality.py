@@ -3,6 +3,7 @@ and timing rows that add up."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,13 @@ def known(smoke_run: Path, tmp_path: Path) -> Known:
     return Known(cast(Engine, None), folder, tmp_path, split="validation")
 
 
+def test_without_pairs_that_are_read_rightly_it_is_said(known: Known) -> None:
+    """Few items, or a bundle that reads nothing rightly."""
+    for compose in (agreeing, conflicting):
+        with pytest.raises(AffectError, match="too few inputs are read rightly"):
+            compose(replace(known, limit=1), 10)
+
+
 def test_three_inputs_of_one_feeling_are_put_together(known: Known) -> None:
     """Every shared feeling as often as another; each part is of that feeling; the parts' ids say which."""
     items, singles = all_three(known, 14), known.singles()
@@ -196,6 +204,44 @@ def test_robustness_is_the_share_of_the_clean_figure_that_is_left(known: Known) 
     right = [x.labels[0] for x, read in zip(items, clean, strict=True) if x.labels[0] == read]
     wanted = 1 - right.count("happy") / len(right)
     assert 0 < wanted < 1 and figure(known, items, spoilt).value == pytest.approx(wanted)
+
+
+class Moved(Known):
+    """As `Known`, but an order moves the first label of the first 20 of 50 items, a mention that of the first 5."""
+
+    def records(self, task: Task, items: Sequence[Item]) -> list[Record]:
+        found, moved = super().records(task, items), {"ordered": 20, "mentioned": 5, "filmed": 60}.get(task.change, 0)
+        return [{**r, "read": "somebody" if n < moved else r["read"]} for n, r in enumerate(found)]
+
+    def items(self, task: Task) -> list[Item]:
+        found = super().items(task)
+        return [replace(item, id=str(n)) for n, item in enumerate(found)] if task.items == "all" else found
+
+
+def test_orders_count_where_they_move_more_than_a_mention(known: Known, tmp_path: Path) -> None:
+    """And films where they do not: each is held against the same item as it was."""
+    reader = Moved(known.engine, known.data, tmp_path, split="validation")
+    for task, figure, wanted in ((room.ORDERED, room.obeyed, (20 - 5) / 50), (room.FILMED, room.same_label, 3 / 4)):
+        items, records = reader.read(task)
+        assert all(item.faces is plain.faces for item, plain in zip(items, reader.read(room.ALL)[0], strict=False))
+        assert len(items) == task.most and figure(reader, items, records).value == pytest.approx(wanted)
+
+
+def test_late_fusion_is_asked_on_the_same_items(known: Known) -> None:
+    """Heads that know everything leave nothing to gain."""
+    sure = {label: {name: 0.02 + 0.86 * (name == label) for name in LABELS} for label in LABELS}
+    rows = [{"id": name, "scores": sure[item.labels[0]]} for name, (item, _) in known.singles().items()]
+    (known.data / "heads-validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    items, records = known.read(room.ALL)
+    hits = [record["read"] == item.labels[0] for item, record in zip(items, records, strict=True)]
+    assert room.over_fusion(known, items, records).value == pytest.approx(sum(hits) / len(hits) - 1)
+
+
+def test_an_item_is_read_from_a_film(engine: Engine, reader: Reader) -> None:
+    """As a user's file is: its subtitle is the transcript, its sound the voice."""
+    item = Item("a", None, reader.items(SINGLES["voice"])[0].wave, "table and river", ("sad",))
+    segment = reader.segment(room.FILMED, item)
+    assert segment.transcript == "table and river" and "visual" in segment.missing
 
 
 def test_named_labels_and_conflicts_are_counted() -> None:

@@ -1,22 +1,25 @@
 """Training end to end in small: all stages run, a stopped run goes on exactly, mistakes are said."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from models import checkpoint
+from models.emotions import LABELS
 from models.errors import AffectError
 from models.language import Tokenizer, lora_state
 from tests.conftest import QUICK
 from trainer.config import StageConfig
 from trainer.datasets import load
+from trainer.heads import write_heads
 from trainer.loop import Log, run_stage
 from trainer.reasons import KEYWORDS
-from trainer.run import resolve, train
+from trainer.run import reopen, resolve, train
 from trainer.smoke import SMOKE
-from trainer.stages import STAGES, Room, build, following, load_trained
+from trainer.stages import STAGES, Room, build, following, load_trained, readings
 
 
 def go(out: Path, *overrides: str, resume: bool = False, chosen: tuple[str, ...] | None = None) -> None:
@@ -128,3 +131,33 @@ def test_a_teacher_is_followed() -> None:
     wanted = (teacher(x) / 2).softmax(1) - 0.25
     assert logits.grad is not None and torch.allclose(-logits.grad.sign(), wanted.sign())
     assert teacher.weight.grad is None
+
+
+def test_what_direct_heads_say_is_written_down(smoke_run: Path) -> None:
+    """Of every face and voice outside training, and what the stage itself read."""
+    data = smoke_run / "smoke-data"
+    room = reopened(smoke_run)
+    for path, split in zip(write_heads(room), ("validation", "test"), strict=True):
+        rows = {row["id"]: row["scores"] for row in map(json.loads, path.read_text().splitlines())}
+        corpus = load(data)
+        faces, voices = corpus.faces.rows(split), corpus.voices.rows(split)
+        assert {*rows} == {*(f"face-{n}" for n in faces), *(f"voice-{n}" for n in voices)}
+        assert all(sum(scores.values()) == pytest.approx(1, abs=1e-3) for scores in rows.values())
+        if split == "validation":
+            read = readings(smoke_run)["visual"]
+            assert all(max(rows[f"face-{n}"], key=rows[f"face-{n}"].__getitem__) == LABELS[read[n]] for n in faces)
+    with pytest.raises(AffectError, match=r"has no face.safetensors"):
+        write_heads(replace(room, folder=data))
+
+
+def reopened(folder: Path) -> Room:
+    """The room of the smoke run."""
+    config, data = resolve("nano", [*SMOKE, *QUICK]), folder / "smoke-data"
+    return Room(config, load(data), data, data / "tiny.gguf", folder, torch.device("cpu"), Log(folder, print))
+
+
+def test_a_run_is_opened_again_with_its_own_config(smoke_run: Path, tmp_path: Path) -> None:
+    room = reopen(smoke_run, smoke_run / "smoke-data", "cpu", print)
+    assert room.config == reopened(smoke_run).config and room.folder == smoke_run
+    with pytest.raises(AffectError, match="has no run in it"):
+        reopen(tmp_path, smoke_run / "smoke-data", "cpu", print)
