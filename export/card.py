@@ -52,34 +52,27 @@ what somebody feels.
 It was trained on acted speech of 18 North American speakers, posed grey faces of 48 x 48 pixels, and lines from one television
 series and one forum. The figures are figures on such data, not on the world.
 """
-ONCE_SAID = " Accents, ages, skin tones, children,\nmasks and languages other than English are untested."  # cards before
+ONCE_SAID = (
+    " Accents, ages, skin tones, children,\nmasks and languages other than English are untested."  # cards before
+)
 
 MEASURED = (
-    # what, how the rows of `affect bench quality` make it, row
-    ("noise", "white noise", "voice-noise"),
-    ("telephone", "its band of frequencies", "voice-telephone"),
-    ("reverberation", "one made room", "voice-reverb"),
-    ("MP3", "few bits", "voice-mp3"),
-    ("JPEG", "low quality", "face-jpeg"),
-    ("small pictures", "half the size", "face-half"),
-    ("dark", "a third of the light", "face-dark"),
-    ("turned heads", "turned in the picture's plane; to the side: untested", "face-turned"),
-    ("masks", "a light patch on mouth and chin; real masks, and finding a face behind one: untested", "face-masked"),
-    ("misheard words", "words dropped and swapped", "meld-misheard"),
+    # what, the row of `affect bench quality`, how it is made there and what is not
+    ("noise", "voice-noise", "white noise; voices and music behind the speaker: untested"),
+    ("telephone", "voice-telephone", "its band of frequencies"),
+    ("reverberation", "voice-reverb", "one room, made in code"),
+    ("MP3", "voice-mp3", "few bits"),
+    ("JPEG", "face-jpeg", "low quality"),
+    ("small faces", "face-half", "half the size"),
+    ("dark", "face-dark", "a third of the light"),
+    ("turned", "face-turned", "in the plane of the picture; heads that look aside: untested"),
+    ("masks", "face-masked", "a light patch over mouth and chin; real masks, and finding a face behind one: untested"),
+    ("misheard words", "meld-misheard", "words dropped and swapped"),
 )
 REFUSED = (
-    "words that are not taken for English are left out and a note says so, never read; short lines can pass for English; a "
-    "voice that speaks another language: untested"
+    "words that are not taken for English are left out, with a note; a voice that speaks another language: untested"
 )
-UNTESTED = (
-    "accents",
-    "ages",
-    "children",
-    "skin tones",
-    "several people",
-    "music",
-    "cartoon faces",
-)
+UNTESTED = ("accents", "ages", "children", "skin tones", "several people", "music", "cartoon faces")
 
 
 @dataclass(frozen=True)
@@ -198,8 +191,8 @@ def provenance(found: Measured) -> str:
     rows = f"these rows alone: {', '.join(row.name for row in found.figures)}" if found.chosen else "every row"
     most = f", at most {found.limit} items a row, drawn blindly" if found.limit else ""
     return (
-        f"By `affect bench quality`, {rows}{most}, with the files of this folder (weights `{found.weights[:16]}`). n counts items; 95 %\n"
-        "is the bootstrap's interval. A certainty is the calibrated probability of the first label."
+        f"By `affect bench quality`, {rows}{most}, with the files of this folder (weights `{found.weights[:16]}`).\n"
+        "n counts items; 95 % is the bootstrap's interval; a certainty is the calibrated probability of the first label."
     )
 
 
@@ -240,8 +233,8 @@ def calibration_text(errors: Mapping[str, tuple[float, float]]) -> str:
     said = ", ".join(f"{name} {error:.3f} ({chance:.3f})" for name, (error, chance) in errors.items())
     return (
         "### Is it as often right as it is certain?\n"
-        "Expected calibration error, and in brackets what perfect calibration would show by chance at these certainties and this\n"
-        f"n: {said}.\n\n"
+        "Expected calibration error, and in brackets what perfect calibration would show by chance at these certainties:\n"
+        f"{said}.\n\n"
         f"![Accuracy over certainty for each set, with the readings in each bin]({PICTURE})"
     )
 
@@ -249,17 +242,18 @@ def calibration_text(errors: Mapping[str, tuple[float, float]]) -> str:
 def known(rows: Sequence[Figure]) -> str:
     """What of the ways to fail is measured, refused or untested."""
     by_name = {row.name: row for row in rows}
-    lines = [KNOWN, "| what | |", "|---|---|"]
-    for what, how, row in MEASURED:
-        lines.append(f"| {what} | {how}: {outcome(row, by_name.get(row))} |")
-    lines.append(f"| other languages | {REFUSED} |")
-    lines += [f"| {what} | untested |" for what in UNTESTED]
+    lines = [KNOWN, "| what | | how |", "|---|---|---|"]
+    for what, name, how in MEASURED:
+        said = "measured" if name in by_name else "not read for this card"
+        lines.append(f"| {what} | {said} | {outcome(name, by_name.get(name))}: {how} |")
+    lines.append(f"| other languages | refused, not read | {REFUSED} |")
+    lines += [f"| {what} | untested | |" for what in UNTESTED]
     return "\n".join(lines) + "\n"
 
 
 def outcome(name: str, row: Figure | None) -> str:
-    """How a row came out."""
+    """A row and how it came out."""
     if row is None:
-        return f"row {name}, not read for this card"
+        return f"row {name}"
     bar = {True: ", bar reached", False: ", bar MISSED", None: ""}[row.reached]
-    return f"row {name}, {number(row.value)} {row.metric} ({number(row.low)} to {number(row.high)}, n = {row.n}){bar}"
+    return f"row {name}, {number(row.value)} {row.metric} ({number(row.low)} to {number(row.high)}){bar}"

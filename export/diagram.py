@@ -54,7 +54,10 @@ def panel(place: SubFigure, readings: Readings, error: float, chance: float) -> 
     there = n > 0
     certainty, accuracy = (np.asarray(x, float) @ bins[:, there] / n[there] for x in (readings.sure, readings.hits))
     upper.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1)
-    upper.plot(certainty, accuracy, color=BLUE, marker="o", markersize=4, linewidth=1)
+    upper.plot(certainty, accuracy, color=BLUE, linewidth=1, alpha=0.4)
+    upper.scatter(
+        certainty, accuracy, 4 + 60 * n[there] / n.max(), BLUE, clip_on=False
+    )  # what few readings say is small
     upper.set_title(f"{readings.name}, n = {len(readings.sure)}\nECE {error:.3f} (by chance {chance:.3f})", fontsize=9)
     lower.bar(EDGES[:-1], n, width=1 / BINS, align="edge", color=BLUE, edgecolor="white", linewidth=0.5)
     dress(upper, "accuracy")

@@ -7,7 +7,6 @@ bundle's files and put in their place at the end. Knows rows and folders; the wo
 from __future__ import annotations
 
 from runtime.rows import ALL, Row, choose_rows, surety  # isort: skip  # llama.cpp before numpy
-from runtime.quality import SINGLES, Reader, Task
 
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from export.diagram import calibration_errors, diagram
 from models.bundle import CARD, MANIFEST, Bundle, write_manifest
 from models.errors import AffectError
 from runtime.engine import Engine
+from runtime.quality import SINGLES, Reader, Task
 
 
 def write_card(
