@@ -67,8 +67,8 @@ def card(
     names = rows.split(",") if rows else []
     with Console(stderr=True).status("") as status:
         engine = Engine.load(bundle, threads=threads, language_model=language)
-        write_card(engine, data, quality, split, names, limit, partial(show, status))
-    typer.echo(str(engine.bundle.file("README.md")))
+        written = write_card(engine, data, quality, split, names, limit, partial(show, status))
+    typer.echo(str(written))
 
 
 def main() -> None:

@@ -31,8 +31,8 @@ def write_card(
     names: Sequence[str],
     limit: int | None,
     tick: Callable[[str, int, int], None],
-) -> None:
-    """Reads the rows `names` (all without) and rewrites the engine's bundle: README.md, the picture, affect.json.
+) -> Path:
+    """Reads the rows `names` (all without) and rewrites the engine's bundle: README.md, which it names, the picture, affect.json.
 
     `data` is a prepared folder, `quality` that of the records; at most `limit` items a row. Raises AffectError `bad_row`,
     `not_writable`, and what reading can raise.
@@ -50,6 +50,7 @@ def write_card(
     found = Measured(bundle.weights, split, bool(names), limit, figures, confusions, errors)
     text = with_measured(bundle.card() if CARD in bundle.spec["files"] else f"# {bundle.name}\n", found)
     replace_card(bundle, text, diagram(sets, errors) if sets else None)
+    return bundle.path / CARD
 
 
 def figure(row: Row, reader: Reader) -> Figure:

@@ -43,8 +43,9 @@ def write(bundle: Path, data: Path, rows: str = "", n: int = 5) -> str:
     """Writes the card; gives its text."""
     engine = Engine.load(bundle, device="cpu", threads=1, language_model=data / "tiny.gguf")
     names = rows.split(",") if rows else []
-    room.write_card(engine, data, bundle.parent / "quality", "validation", names, n, lambda name, done, of: None)
-    return (bundle / CARD).read_text(encoding="utf-8")
+    quality = bundle.parent / "quality"
+    path = room.write_card(engine, data, quality, "validation", names, n, lambda name, done, of: None)
+    return path.read_text(encoding="utf-8")
 
 
 def test_the_whole_card_is_written_and_the_bundle_loads(bundle: Path, data: Path) -> None:
