@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.errors import visible
+from cli.errors import visible, visible_lines
 from models.bundle import EMBEDDED, Bundle, bundle_folders, fingerprint, load_bundle
 from models.errors import AffectError
 from runtime import cache
@@ -77,8 +77,17 @@ PACKAGES = (
 
 def doctor(
     json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    card: Annotated[bool, typer.Option("--card", help="Show a bundle's card instead, and check nothing.")] = False,
+    bundle: Annotated[str | None, typer.Option("--bundle", help="Whose card: a bundle, by name or folder.")] = None,
 ) -> None:
     """Check what is installed and works; a cure for each red line."""
+    if card and json_:
+        raise typer.BadParameter("--card is a text: not with --json")
+    if bundle is not None and not card:
+        raise typer.BadParameter("--bundle says whose card: give --card")
+    if card:
+        show_card(load_bundle(bundle or DEFAULT_BUNDLE).card())
+        return
     checks = list(examine())
     able = not any(check.needed and check.state == "broken" for check in checks)
     if json_:
@@ -345,6 +354,19 @@ def check_self(bundle: Bundle, folder: Path, cure: str, needed: bool) -> Check:
     said = "; ".join(map(str, answer)) if isinstance(answer, list) else str(answer)
     clash = f"crashes (signal {signal.SIGSEGV.value})" in said and sys.platform.startswith("linux")
     return broken("bundle", f"{bundle.name} self-check", visible(said), CLASH_CURE if clash else cure, needed)
+
+
+def show_card(text: str) -> None:
+    """A card for a person on a terminal, as it is written elsewhere; nothing in it acts on the terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        print(visible_lines(text))
+        return
+    from cli.view import document
+
+    console.print(document(text))
 
 
 STYLES = {"ok": "green", "lacks": "yellow", "broken": "red"}

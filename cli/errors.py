@@ -26,6 +26,7 @@ EXTRAS = {
     "safetensors": "train",
     "onnx": "export",
     "onnxscript": "export",
+    "matplotlib": "export",
     "optimum": "export",
     "openai": "eval",
 }
@@ -40,6 +41,11 @@ def visible(text: str) -> str:
     """
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return shown.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def visible_lines(text: str) -> str:
+    """The same for a text of several lines: line ends stay, tabs become spaces."""
+    return "\n".join(visible(line.expandtabs(4)) for line in text.splitlines())
 
 
 ROOMS = ("cli", "export", "models", "runtime", "trainer")

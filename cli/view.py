@@ -1,4 +1,4 @@
-"""How a reading looks on a terminal: one small panel a file, the same words without a terminal.
+"""How a reading looks on a terminal: one small panel a file, the same words without a terminal; and how a card does.
 
 Text from outside (names, transcripts, the model's words) only ever becomes rich Text: no markup, no escapes. Colours say
 nothing that words don't.
@@ -7,13 +7,16 @@ nothing that words don't.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.markdown import Markdown
 from rich.panel import Panel
+from rich.segment import Segment as Piece
 from rich.table import Table
 from rich.text import Text
 
-from cli.errors import visible
+from cli.errors import visible, visible_lines
 from models.reading import Clue, Cost, Label, Reading, Segment
 
 WIDTH = 80
@@ -99,3 +102,20 @@ def cost(spent: Cost) -> str:
 def plain_labels(found: Mapping[str, float]) -> str:
     """Labels in one line."""
     return ", ".join(f"{name} {score:.0%}" for name, score in found.items())
+
+
+def document(text: str) -> RenderableType:
+    """A card in Markdown, WIDTH columns wide or as wide as there are."""
+    return Harmless(Markdown(visible_lines(text), hyperlinks=False, code_theme="default"))
+
+
+@dataclass(frozen=True)
+class Harmless:
+    """Something rendered, with what would act on a terminal spelled out: Markdown has names for characters (`&#13;`)."""
+
+    inner: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Pieces of text with their styles, and nothing else."""
+        for piece in console.render(self.inner, options.update(width=min(WIDTH, options.max_width))):
+            yield Piece("\n".join(map(visible, piece.text.split("\n"))), piece.style)

@@ -26,6 +26,10 @@ EMBEDDED = Path(__file__).with_name("bundles")
 MANIFEST_LIMIT = 4 << 20  # bytes; nano's is about 30 kB, its self-check inputs most of it
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+CARD = "README.md"
+CARD_LIMIT = 1 << 20  # bytes; nano's is about 12 kB
+PICTURES = (".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp")
+BESIDE = ("files", "version", "verified", "selfcheck")  # what a manifest says that no reading depends on
 CURE = "take the bundle again from where it came"
 
 FIELDS: Mapping[str, type | tuple[type, ...]] = {
@@ -54,7 +58,7 @@ CHOICES = {"reply_form": ("labels-first", "prose"), "wording": ("likeliest", "dr
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle; `sha256` is of its affect.json, which holds every file's: it names the whole."""
+    """A checked bundle; `sha256` is of its affect.json, which holds every file's: it names the whole, card and all."""
 
     path: Path
     name: str
@@ -71,6 +75,22 @@ class Bundle:
     def verified(self) -> bool:
         """Whether the exporter held it against the trained network on real items."""
         return bool(self.spec["verified"])
+
+    @property
+    def weights(self) -> str:
+        """A sha256 over what decides a reading: the same whatever its card, its pictures and its version say."""
+        files = {name: entry["sha256"] for name, entry in self.spec["files"].items() if not _shown(name)}
+        spec = {key: value for key, value in self.spec.items() if key not in BESIDE}
+        return hashlib.sha256(json.dumps([files, spec], sort_keys=True).encode("ascii")).hexdigest()
+
+    def card(self) -> str:
+        """The text of its card. Raises AffectError `bad_bundle` when there is none, or none that a person would read."""
+        path = self.file(CARD)
+        with path.open("rb") as file:
+            raw = file.read(CARD_LIMIT + 1)
+        if len(raw) > CARD_LIMIT:
+            raise AffectError(f"{CARD} is larger than {CARD_LIMIT >> 20} MB", CURE, "bad_bundle")
+        return raw.decode("utf-8", "replace")
 
 
 def load_bundle(name_or_dir: str | Path = "nano", verify: bool = True) -> Bundle:
@@ -248,6 +268,11 @@ def _check_language(language: Mapping[str, Any], files: Mapping[str, Any]) -> No
     plain = all(isinstance(base.get(key), str) for key in ("package", "file", "sha256"))
     if not plain or not SHA256.fullmatch(base["sha256"]) or PurePosixPath(base["file"]).name != base["file"]:
         raise AffectError(f"{MANIFEST}: language.base needs package, file, sha256", CURE, "bad_bundle")
+
+
+def _shown(name: str) -> bool:
+    """Whether a file is there to be looked at: the card and its pictures."""
+    return name == CARD or name.lower().endswith(PICTURES)
 
 
 def _check_entry(name: str, entry: Any) -> None:

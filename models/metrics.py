@@ -93,12 +93,16 @@ def calibration(sure: Sequence[float], hits: Sequence[bool]) -> Counts:
     """Expected calibration error in BINS bins (arXiv 1706.04599), less what would be seen at these very certainties and this n
     if every one of them were right (its mean over ROUNDS simulations)."""
     chances = np.asarray(sure, float)
-    bins = np.minimum((chances * BINS).astype(int), BINS - 1)
-    place = np.eye(BINS)[bins]
+    place = binned(sure)
     rows = np.concatenate([place * chances[:, None], place * np.asarray(hits, float)[:, None]], axis=1)
     ideal = np.random.default_rng(0).random((ROUNDS, len(chances))) < chances
     chance = float(np.mean([calibration_error(np.append(place.T @ chances, place.T @ hit), len(hit)) for hit in ideal]))
     return Counts(rows, lambda summed: calibration_error(summed, len(chances)) - chance)
+
+
+def binned(sure: Sequence[float]) -> np.ndarray:
+    """One row a reading, [N, BINS], with a 1 in the bin of its certainty."""
+    return np.eye(BINS)[np.minimum((np.asarray(sure, float) * BINS).astype(int), BINS - 1)]
 
 
 def calibration_error(summed: np.ndarray, n: int) -> float:

@@ -104,7 +104,7 @@ class Reader:
     def records(self, task: Task, items: Sequence[Item]) -> list[Record]:
         """The items' records."""
         path = self.out / f"{task.name}-{self.split}.jsonl"
-        stamp = {"bundle": self.engine.bundle.sha256, "allowed": list(task.labels)}
+        stamp = {"bundle": self.engine.bundle.weights, "allowed": list(task.labels)}
         done = {record["id"]: record for record in kept(path, stamp)}
         with path.open("a", encoding="utf-8") as file:
             for number, item in enumerate(items):

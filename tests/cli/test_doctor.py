@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import typer
 
 from cli import doctor as room
 from cli.doctor import Check
-from models.bundle import load_bundle
+from models.bundle import load_bundle, write_manifest
 from models.errors import AffectError
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +146,62 @@ def test_a_bad_bundle_is_red_with_a_cure(tmp_path: Path) -> None:
 
 def test_every_line_that_is_not_green_has_a_cure() -> None:
     assert [check.name for check in room.examine() if check.state != "ok" and not check.cure] == []
+
+
+EVIL = (
+    "# A card\n\nred \x1b[31m \x9b2J \u202eback and &#13;over &#x202e;gone, [here](http://there/)\n\n\x1b]0;title\x07\n"
+)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A bundle whose card would act on a terminal."""
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    spec, licence = load_bundle("nano").spec, {"licence": "CC0-1.0", "origin": "made in code"}
+    folder.joinpath("README.md").write_text(EVIL, encoding="utf-8")
+    folder.joinpath(spec["language"]["adapter"]).write_bytes(b"GGUF")
+    files = {"README.md": licence, spec["language"]["adapter"]: licence}
+    write_manifest(folder, {**spec, "name": "hostile", "selfcheck": {}, "files": files})
+    return folder
+
+
+def acting(text: str) -> list[str]:
+    """Characters that are neither printed nor a line's end."""
+    return [c for c in text if not c.isprintable() and c != "\n"]
+
+
+def test_a_card_without_a_terminal_is_the_text_itself(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    room.doctor(card=True)
+    text = (ROOT / "models/bundles/nano/README.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out.strip() == text.strip()
+    room.doctor(card=True, bundle=str(hostile))
+    shown = capsys.readouterr().out
+    assert shown.startswith("# A card\n\nred \\x1b[31m") and acting(shown) == []
+
+
+def test_a_card_on_a_terminal_is_laid_out_and_harmless(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also what Markdown only names (&#13;) comes out spelled; where a link leads is written beside it."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    room.doctor(card=True, bundle=str(hostile))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert acting(plain) == [] and "# A card" not in plain
+    for word in ("A card", "\\x1b[31m", "\\x9b2J", "\\u202eback", "\\u202egone", "http://there/"):
+        assert word in plain
+    room.doctor(card=True)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "─" in plain and "|---" not in plain and max(map(len, plain.splitlines())) <= 80
+
+
+def test_a_card_is_no_json_and_a_bundle_goes_with_a_card(tmp_path: Path) -> None:
+    for options in ({"card": True, "json_": True}, {"bundle": "nano"}):
+        with pytest.raises(typer.BadParameter):
+            room.doctor(**options)  # type: ignore[arg-type]  # a flag or a name
+    with pytest.raises(AffectError, match="no bundle"):
+        room.doctor(card=True, bundle=str(tmp_path))
 
 
 BARE = """

@@ -96,6 +96,40 @@ def test_a_written_bundle_loads_and_gives_its_files(folder: Path) -> None:
     assert load_bundle(str(folder)) == loaded
 
 
+CARD_FILES = {"README.md": LICENCE, "calibration.png": LICENCE}
+
+
+def test_its_identity_is_what_decides_a_reading(folder: Path) -> None:
+    """Card, picture, version, stamp and self-check leave it as it is; a file's hash or any setting changes it."""
+    before = load_bundle(folder)
+    folder.joinpath("README.md").write_text("# tiny")
+    folder.joinpath("calibration.png").write_bytes(b"\x89PNG")
+    told = {**SPEC, "version": "2", "verified": False, "selfcheck": {"items": []}}
+    files = {"parts/vision.onnx": LICENCE, "lora.gguf": LICENCE}
+    write_manifest(folder, {**told, "files": {**files, **CARD_FILES}})
+    same = load_bundle(folder)
+    assert same.weights == before.weights and same.sha256 != before.sha256
+    write_manifest(folder, {**told, "files": {**files, **CARD_FILES}, "temperatures": {"visual": 1.6}})
+    warmer = load_bundle(folder).weights
+    folder.joinpath("parts", "vision.onnx").write_bytes(onnx(field(5, tensor()) + field(2, "other")))
+    write_manifest(folder, {**SPEC, "files": {**files, **CARD_FILES}})
+    assert len({before.weights, warmer, load_bundle(folder).weights}) == 3
+
+
+def test_a_card_is_read_whatever_its_bytes_are_but_not_without_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AffectError, match=r"has no file README\.md"):
+        load_bundle(folder).card()
+    folder.joinpath("README.md").write_bytes(b"# t\xffny")
+    files = {"parts/vision.onnx": LICENCE, "lora.gguf": LICENCE, "README.md": LICENCE}
+    write_manifest(folder, {**SPEC, "files": files})
+    assert load_bundle(folder).card() == "# t\ufffdny"
+    monkeypatch.setattr(room, "CARD_LIMIT", 3)
+    with pytest.raises(AffectError, match=r"README\.md is larger than"):
+        load_bundle(folder).card()
+
+
 def test_a_file_that_the_manifest_does_not_name_is_not_given(folder: Path) -> None:
     folder.joinpath("stray.onnx").write_bytes(b"x")
     with pytest.raises(AffectError, match=r"has no file stray\.onnx"):
