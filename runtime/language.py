@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -21,6 +22,7 @@ import numpy as np
 
 from models.errors import AffectError
 from models.gguf import EMBEDDINGS, Gguf, Tensor
+from runtime.pace import Pace
 
 SEQUENCES = 64  # the prompt's own and up to 63 candidates that share it
 LIKELY = (48, 1024)  # likeliest tokens held against a grammar first: 0.2 and 0.4 ms; all 49,152 take 25 to 40
@@ -123,6 +125,7 @@ class Language:
         self.vocabulary = llama.llama_model_get_vocab(self.model)
         self.words = int(llama.llama_vocab_n_tokens(self.vocabulary))
         self.ends = [i for i in range(self.words) if llama.llama_vocab_is_eog(self.vocabulary, i)]
+        self.pace = None if gpu else Pace.of(threads)
         self.head: np.ndarray | None = None
         self.position, self.pending = 0, list[int]()
         self.last = np.empty(0, np.float32)
@@ -345,12 +348,24 @@ class Language:
 
     def _submit(self, batch: Batch) -> None:
         """llama_decode. After a failure the cache is empty. Raises AffectError `too_long`, `bad_model`."""
-        code = llama.llama_decode(self.state, batch.raw)
+        code = self._decode_at_pace(batch)
         if code == 0:
             return
         llama.llama_memory_clear(self.memory, True)
         self.head, self.position, self.pending = None, 0, []
         raise self._too_long() if code == FULL else AffectError(f"llama.cpp failed ({code})", LOG.error, "bad_model")
+
+    def _decode_at_pace(self, batch: Batch) -> int:
+        """llama_decode with as many threads as get their cores; a card does not care."""
+        if self.pace is None:
+            return int(llama.llama_decode(self.state, batch.raw))
+        began, used = time.perf_counter(), time.process_time()
+        threads = self.pace.choose(began)
+        llama.llama_set_n_threads(self.state, threads, threads)
+        code = int(llama.llama_decode(self.state, batch.raw))
+        now = time.perf_counter()
+        self.pace.learn(now - began, time.process_time() - used, now)
+        return code
 
     def _too_long(self) -> AffectError:
         return AffectError(f"the prompt and its reply are longer than {self.context} tokens", "", "too_long")

@@ -45,6 +45,16 @@ def logits_after(model: tiny.TinyLlama, ids: list[int]) -> np.ndarray:
     return fresh.last
 
 
+def test_the_number_of_threads_changes_no_bit(model: tiny.TinyLlama) -> None:
+    """It follows how busy the machine is, and a reading must not."""
+    two = Language(model.path, None, context=CONTEXT, threads=2)
+    assert two.pace is not None
+    two.pace.free = lambda: 2
+    two.feed(some_ids(40))
+    assert np.array_equal(two.last, logits_after(model, some_ids(40)))
+    two.close()
+
+
 def test_drawn_tokens_follow_their_chances_and_leave_out_the_unlikely() -> None:
     """Chances 6 : 3 : .5 : 0 of which the third is less than a tenth as likely as the first."""
     with np.errstate(divide="ignore"):
