@@ -75,9 +75,9 @@ def note_of(facts: Mapping[str, Any]) -> str:
     tuned = facts["tuned"]
     before = ", ".join(f"{kind} {found['accuracy']:.3f}" for kind, found in tuned["before"].items())
     return (
-        f"Fine-tuned from {tuned['from']}, whose temperatures and bounds these are, on {tuned['clips']} clips of somebody's own,\n"
-        f"which are not among the parts above. {tuned['held_out']} of them were held out and are what the figures are of; accuracy\n"
-        f"before: {before}. What it reads elsewhere was not measured again."
+        f"Fine-tuned from {tuned['from']}, whose temperatures and bounds these are, on {tuned['clips']} clips of somebody's own\n"
+        f"beside the data above. The figures are of {tuned['held_out']} held-out ones; accuracy there before: {before}.\n"
+        "What it reads elsewhere was not measured again."
     )
 
 

@@ -73,7 +73,7 @@ class TuneConfig:
 
     passes: int = 3  # over the clips that are learned from
     batch: int = 8
-    parts: int = 2  # of like length, into which a batch is cut
+    parts: int = 4  # of like length, into which a batch is cut: the memory is that of one
     learns: str = "all"  # Q-Formers, soft tokens and LoRA; `lora`: the language model's correction alone
     lr: float = 1e-4
     qformer_lr: float = 1e-4

@@ -202,10 +202,15 @@ def learn(tuning: Tuning, examiner: Examiner, clips: Sequence[Kept], numbers: Se
         keep_frozen(model)
         drawn = range(step * stage.batch, (step + 1) * stage.batch)
         items = [draw(config, clips, numbers, seed, number) for number in drawn]
-        with autocast(tuning.device):
-            batches = [examiner.feeder(rows) for rows in collate(items)]
-            sums = [total_loss(model(batch), batch.weights) for batch in batches]
-        return torch.stack(sums).sum() / stage.batch
+        sums: list[Tensor] = []
+        for rows in collate(items):
+            if sums:  # one part's graph at a time: half the memory
+                sums[-1].backward()
+                sums[-1] = sums[-1].detach()
+            with autocast(tuning.device):
+                batch = examiner.feeder(rows)
+                sums.append(total_loss(model(batch), batch.weights) / stage.batch)
+        return torch.stack(sums).sum()
 
     rates = {"vision.": config.qformer_lr, "audio.": config.qformer_lr}
     run_stage(NAME, model, stage, loss, tuning.folder, tuning.log, tuning.device, seed, rates)
