@@ -34,7 +34,10 @@ def data(
 @app.command()
 def run(
     preset: Annotated[str, typer.Argument(help="name of a preset in models/presets")] = "nano",
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. train.joint.steps=100")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="key=value, e.g. train.joint.steps=100; data=MY.jsonl init=nano fine-tunes"),
+    ] = None,
     data: Annotated[Path, typer.Option(help="prepared folder, from `affect-train data`")] = Path("data/nano"),
     out: Annotated[Path, typer.Option("-o", "--out", help="checkpoint folder")] = Path("runs/nano"),
     resume: Annotated[bool, typer.Option("--resume", help="go on in a folder that has a run in it")] = False,
@@ -45,7 +48,7 @@ def run(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
 ) -> None:
-    """Train a preset, stage by stage; every stage can be stopped and resumed."""
+    """Train a preset, stage by stage, or fine-tune one on your own clips; every stage can be stopped and resumed."""
     from trainer.run import train
 
     train(

@@ -129,7 +129,7 @@ def validation(trained: Checkpoint) -> str:
     """Figures of the full-precision network on validation parts, and the temperatures found there."""
     rows = [
         "",
-        "## On the validation parts (full precision, 8 labels)",
+        f"## On {'held-out clips' if 'tuned' in trained.facts else 'the validation parts'} (full precision, 8 labels)",
         "| inputs | n | accuracy | UAR | temperature | a second label from |",
         "|---|---|---|---|---|---|",
     ]
@@ -137,11 +137,23 @@ def validation(trained: Checkpoint) -> str:
         heat = trained.facts["temperatures"][kind]
         start = f"{trained.facts['second_from'][kind]:.2f}" if "+" in kind else ""
         rows.append(f"| {kind} | {found['n']} | {found['accuracy']:.3f} | {found['uar']:.3f} | {heat:.2f} | {start} |")
-    note = (
-        "Rows with several inputs are compositions of a face, a voice and a line that were never one recording. A second\n"
-        "label is named from that probability on: so few agreeing inputs that are read rightly one by one get one."
+    return "\n".join([*rows, "", note_of(trained.facts), ""])
+
+
+def note_of(facts: Mapping[str, Any]) -> str:
+    """What the figures are of; fine-tuning says where it started, whose calibration is kept."""
+    if "tuned" not in facts:
+        return (
+            "Rows with several inputs are compositions of a face, a voice and a line that were never one recording. A second\n"
+            "label is named from that probability on: so few agreeing inputs that are read rightly one by one get one."
+        )
+    tuned = facts["tuned"]
+    before = ", ".join(f"{kind} {found['accuracy']:.3f}" for kind, found in tuned["before"].items())
+    return (
+        f"Fine-tuned from {tuned['from']}, whose temperatures and bounds these are, on {tuned['clips']} clips of somebody's own\n"
+        f"beside the data above. The figures are of {tuned['held_out']} held-out ones; accuracy there before: {before}.\n"
+        "What it reads elsewhere was not measured again."
     )
-    return "\n".join([*rows, "", note, ""])
 
 
 def fidelity(report: Mapping[str, Any]) -> str:

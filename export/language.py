@@ -5,26 +5,14 @@ Merging and requantizing would round it away (docs/log.md). Knows names and shap
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import gguf
 import numpy as np
 
+from models.adapter import NAME, PARTS, interleave, stored_name, turned_parts
 from models.errors import AffectError
-
-PARTS = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-NAME = re.compile(r"layers\.(\d+)\.([a-z_]+\.[a-z_]+)\.lora_([AB])")
-PERMUTED = {"llama"}  # architectures whose rotary pairs lie side by side in GGUF, in halves in transformers
 
 
 def write_adapter(
@@ -41,15 +29,15 @@ def write_adapter(
     The correction is (alpha / r) B A, as in training. Raises AffectError `bad_checkpoint` for a name or a pair that is
     no LoRA's, and for numbers that float16 can't hold.
     """
-    turned = {"attn_q": heads, "attn_k": kv_heads} if architecture in PERMUTED else {}
+    turned = turned_parts(architecture, heads, kv_heads)
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
     for layer, part, a, b in pairs(lora):
-        name = f"blk.{layer}.{part}.weight"
-        writer.add_tensor(f"{name}.lora_a", narrow(name, a))
-        writer.add_tensor(f"{name}.lora_b", narrow(name, interleave(b, turned[part]) if part in turned else b))
+        name = f"layer {layer}, {part}"
+        writer.add_tensor(stored_name(layer, part, "A"), narrow(name, a))
+        writer.add_tensor(stored_name(layer, part, "B"), narrow(name, paired(b, turned.get(part, 0))))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -70,11 +58,11 @@ def pairs(lora: Mapping[str, np.ndarray]) -> list[tuple[int, str, np.ndarray, np
     return [(layer, part, two["A"], two["B"]) for (layer, part), two in sorted(found.items())]
 
 
-def interleave(b: np.ndarray, heads: int) -> np.ndarray:
-    """Rows [heads * d, r] from two halves a head to pairs side by side. Raises AffectError `bad_checkpoint`."""
-    if len(b) % (2 * heads):
+def paired(b: np.ndarray, heads: int) -> np.ndarray:
+    """Rows in GGUF's order; 0 heads: as they are. Raises AffectError `bad_checkpoint`."""
+    if heads and len(b) % (2 * heads):
         raise AffectError(f"{len(b)} rows of the checkpoint's LoRA are no {heads} heads", "", "bad_checkpoint")
-    return b.reshape(heads, 2, len(b) // heads // 2, -1).swapaxes(1, 2).reshape(b.shape)
+    return interleave(b, heads) if heads else b
 
 
 def narrow(name: str, values: np.ndarray) -> np.ndarray:

@@ -67,6 +67,43 @@ class JointConfig(StageConfig):
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
 
 
+@dataclass(frozen=True)
+class TuneConfig:
+    """Fine-tuning on one's own clips: few steps at a low rate, so that little of what was learned before is forgotten."""
+
+    passes: int = 3  # over the clips that are learned from
+    batch: int = 8
+    parts: int = 4  # of like length, into which a batch is cut: the memory is that of one
+    learns: str = "all"  # Q-Formers, soft tokens and LoRA; `lora`: the language model's correction alone
+    lr: float = 1e-4
+    qformer_lr: float = 1e-4
+    drop: float = 0.5  # share of the draws of a clip with several senses in which some are left out
+    reasoned: float = 0.5  # share of the draws whose reason is taught too
+    reason_weight: float = 1.0
+    save_every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if min(self.passes, self.batch, self.parts) < 1:
+            raise AffectError("train.tune needs passes, batch and parts of at least 1", "", "bad_config")
+        if not (0 <= self.drop <= 1 and 0 <= self.reasoned <= 1):
+            raise AffectError("train.tune.drop and train.tune.reasoned are shares of 0 to 1", "", "bad_config")
+        if self.learns not in ("all", "lora"):
+            raise AffectError(f"train.tune.learns can't be {self.learns}", "all or lora", "bad_config")
+
+    def stage(self, clips: int) -> StageConfig:
+        """The stage that goes over so many clips: a tenth of its steps to warm up."""
+        steps = -(-self.passes * clips // self.batch)
+        return StageConfig(
+            steps,
+            self.batch,
+            self.lr,
+            max(1, steps // 10),
+            weight_decay=0.0,
+            log_every=10,
+            save_every_s=self.save_every_s,
+        )
+
+
 TEACHER = StageConfig(
     steps=8000, batch=256, lr=0.08, warmup=300, weight_decay=5e-4, clip_norm=5.0, ema=0.999, optimizer="sgd"
 )
@@ -84,6 +121,7 @@ class TrainConfig:
     face: StageConfig = PUPIL
     joint: JointConfig = field(default_factory=JointConfig)
     refine: JointConfig = JointConfig(steps=350, lr=3e-4, qformer_lr=3e-4, warmup=30)
+    tune: TuneConfig = TuneConfig()
 
 
 @dataclass(frozen=True)
@@ -92,3 +130,5 @@ class RunConfig:
 
     model: AffectConfig = field(default_factory=AffectConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    data: str = ""  # JSON lines of one's own clips: with `init`, the run is the one stage `tune`
+    init: str = ""  # where it starts from: a bundle's name or folder, or a checkpoint's folder

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -26,10 +26,10 @@ from torch.utils.data import DataLoader, Dataset
 from models import checkpoint
 from models.affect import AffectGPT, Batch, MeasureTokens, total_loss
 from models.clues import FACE, VOICE, level
+from models.config import AffectConfig
 from models.emotions import LABELS
 from models.encoders import whisper
-from models.errors import AffectError
-from models.language import Tokenizer, add_lora, load_base, lora_state
+from models.language import Tokenizer, add_lora, load_base
 from models.metrics import METRICS, confusion
 from models.packages import sha256
 from models.prompt import Reply
@@ -40,6 +40,7 @@ from trainer.datasets import Corpus, Sources
 from trainer.loop import Log, run_stage
 from trainer.mixture import VALIDATION, Composer, Item, Norm, Readings, norm_of, only, validation_items
 from trainer.reasons import KEYWORDS
+from trainer.start import fill, whole_state
 
 STAGES = ("voice", "teacher", "face", "joint", "refine")
 SOFTEN = 2.0  # temperature at which a teacher is followed
@@ -60,20 +61,29 @@ class Room:
     log: Log
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 on a card, full precision on a CPU."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        """What the device computes in."""
+        return autocast(self.device)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 on a card, full precision on a CPU."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def run(room: Room, stages: Sequence[str] = STAGES) -> None:
     """Runs the stages that are not done yet, in order."""
     for name in stages:
-        done = room.folder / f"{name}.safetensors"
-        if done.is_file():
-            room.log(stage=name, event="already done")
-            continue
-        began = time.monotonic()
-        TRAIN[name](room)
-        room.log(stage=name, event="done", seconds=time.monotonic() - began, device=device_name(room.device))
+        once(name, room.folder, room.device, room.log, partial(TRAIN[name], room))
+
+
+def once(name: str, folder: Path, device: torch.device, log: Log, train: Callable[[], None]) -> None:
+    """Runs a stage unless it is done."""
+    if (folder / f"{name}.safetensors").is_file():
+        log(stage=name, event="already done")
+        return
+    began = time.monotonic()
+    train()
+    log(stage=name, event="done", seconds=time.monotonic() - began, device=device_name(device))
 
 
 def device_name(device: torch.device) -> str:
@@ -227,17 +237,21 @@ def readings(folder: Path) -> dict[str, np.ndarray]:
 def build(room: Room) -> AffectGPT:
     """The network with its trained encoders, frozen, and its base with a fresh LoRA."""
     torch.manual_seed(room.config.train.seed)
-    base = load_base(room.language)
-    if room.device.type == "cuda":
-        base = base.to(torch.bfloat16)
-    language = add_lora(base, room.config.model.language)
-    model = AffectGPT(room.config.model, language)
+    model = network(room.config.model, room.language, room.device)
     load_encoder(room.folder, "voice", model.audio.encoder)
     load_encoder(room.folder, "face", model.vision.encoder)
     say_measures(model, Tokenizer(room.language))
     model.vision.encoder.requires_grad_(False)
     model.audio.encoder.requires_grad_(False)
     return model.to(room.device)
+
+
+def network(config: AffectConfig, language: Path, device: torch.device) -> AffectGPT:
+    """A fresh network around the base of a language model, which a card holds in bfloat16; not yet on the device."""
+    base = load_base(language)
+    if device.type == "cuda":
+        base = base.to(torch.bfloat16)
+    return AffectGPT(config, add_lora(base, config.language))
 
 
 @torch.no_grad()
@@ -353,13 +367,7 @@ def read_lines(room: Room, model: AffectGPT, seed: int) -> np.ndarray:
 
 def load_trained(folder: Path, model: AffectGPT) -> None:
     """Fills the network from a run's checkpoint."""
-    parts = {"vision": model.vision, "audio": model.audio, "lora": model.language.model}
-    state = checkpoint.load(folder).state
-    for name, module in parts.items():
-        own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
-        _, unknown = module.load_state_dict(own, strict=name != "lora")
-        if unknown:
-            raise AffectError(f"{folder} has another network's weights: {unknown[0]}", "", "bad_checkpoint")
+    fill(model, checkpoint.load(folder).state, f"checkpoint {folder.name}")
 
 
 def teach(room: Room, name: str, stage: JointConfig, model: AffectGPT, seed: int, known: Readings) -> None:
@@ -441,7 +449,7 @@ class Examiner:
     """Asks a network for what it would write next in replies to items that nobody trains on."""
 
     model: AffectGPT
-    feeder: Feeder
+    feeder: Callable[[Rows], Batch]
     tokenizer: Tokenizer
 
     def labels(self, items: Sequence[Item]) -> Tensor:
@@ -456,12 +464,12 @@ class Examiner:
     def next_token(self, items: Sequence[Item], words: Sequence[str], place: int) -> Tensor:
         """Log-probabilities [n, W] of the first tokens of some words, one of which comes, at a place of the label line."""
         self.model.eval()
-        device = self.feeder.room.device
+        device = self.model.vision.soft.scale.device
         tokens = torch.tensor([self.tokenizer.tokenize(word)[0] for word in words], device=device)
         found = []
         with (
             torch.compiler.set_stance("force_eager"),
-            self.feeder.room.autocast(),
+            autocast(device),
         ):  # of all lengths: not worth compiling
             for (rows,) in load_rows(
                 Items(items.__getitem__, len(items)), 64, collator(self.model, self.tokenizer, 0.0)
@@ -532,15 +540,19 @@ def figures(items: Sequence[Item], logits: Tensor) -> dict[str, float]:
 
 
 def save(room: Room, name: str, model: AffectGPT, facts: dict[str, Any], feeder: Feeder) -> None:
-    """The checkpoint: encoders, Q-Formers, soft tokens, LoRA; norms and figures beside them."""
-    state = {f"vision.{k}": v for k, v in model.vision.state_dict().items()}
-    state |= {f"audio.{k}": v for k, v in model.audio.state_dict().items()}
-    state |= {f"lora.{k}": v for k, v in lora_state(model.language).items()}
-    facts |= {name: {"mean": n.mean, "std": n.std} for name, n in ((f"{k}_norm", v) for k, v in feeder.norms.items())}
-    facts |= {"seed": room.config.train.seed, "device": device_name(room.device)}
-    made = checkpoint.Checkpoint(room.config.model, state, facts, {room.language.name: sha256(room.language)})
-    checkpoint.save(room.folder, made)
-    (room.folder / f"{name}.safetensors").symlink_to("model.safetensors")
+    """The checkpoint of a stage, with the norms of its corpus."""
+    norms = {f"{sense}_norm": {"mean": norm.mean, "std": norm.std} for sense, norm in feeder.norms.items()}
+    write_checkpoint(room.folder, name, room.config, model, {**facts, **norms}, room.language)
+
+
+def write_checkpoint(
+    folder: Path, name: str, config: RunConfig, model: AffectGPT, facts: Mapping[str, Any], language: Path
+) -> None:
+    """Encoders, Q-Formers, soft tokens, LoRA; figures and norms beside them. It says that the stage is done."""
+    facts = {**facts, "seed": config.train.seed, "device": device_name(model.vision.soft.scale.device)}
+    made = checkpoint.Checkpoint(config.model, whole_state(model), facts, {language.name: sha256(language)})
+    checkpoint.save(folder, made)
+    (folder / f"{name}.safetensors").symlink_to("model.safetensors")
 
 
 TRAIN = {
