@@ -130,7 +130,7 @@ def validation(trained: Checkpoint) -> str:
     rows = [
         "",
         f"## On {'held-out clips' if 'tuned' in trained.facts else 'the validation parts'} (full precision, 8 labels)",
-        "| inputs | n | accuracy | UAR | temperature | a second label from |",
+        "| inputs | n | accuracy | UAR | temperature | asked alone from |",
         "|---|---|---|---|---|---|",
     ]
     for kind, found in trained.facts["validation"].items():

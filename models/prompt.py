@@ -75,6 +75,10 @@ class Present:
         flags = (("visual", self.visual), ("audio", self.audio), ("text", self.words is not None))
         return tuple(name for name, there in flags if there)
 
+    def only(self, modality: str) -> Present:
+        """One of them, as if nothing else had been there."""
+        return Present(modality == "visual", modality == "audio", self.words if modality == "text" else None)
+
     @property
     def key(self) -> str:
         """The name of this set of inputs in a bundle's calibration, like `visual+text`."""
@@ -148,6 +152,13 @@ def label_grammar(labels: Sequence[str], most: int = 3) -> str:
     more = "".join(' (", " word' for _ in range(min(most, len(labels)) - 1))
     close = ")?" * (min(most, len(labels)) - 1)
     return f'root ::= " " word{more}{close} "\\n"\nword ::= {words}\n'
+
+
+def differing_grammar(first: str, others: Sequence[str]) -> str:
+    """GBNF for the first line where the senses differ: a word, and one or two of some others."""
+    words = " | ".join(f'"{label}"' for label in others)
+    third = ' (", " word)?' if len(others) > 1 else ""
+    return f'root ::= " {first}, " word{third} "\\n"\nword ::= {words}\n'
 
 
 def open_grammar(most: int = 3) -> str:

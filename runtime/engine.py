@@ -344,6 +344,10 @@ class Engine:
                     rows.append(soft[modality])
         return np.concatenate(rows).astype(np.float32)
 
+    def prompt(self, inputs: Inputs, present: Present) -> np.ndarray:
+        """What follows the head, for all inputs or some of them: [n, D]."""
+        return self.embeddings(body(present, self.bundle.spec["reply_form"]), inputs.soft)
+
     def segment(
         self,
         inputs: Inputs,
@@ -357,10 +361,13 @@ class Engine:
             watch.first_label = time.perf_counter() - watch.began
             return nothing(allowed)
         self.language.keep_head(self.embeddings(head(), {}))
-        asked = body(inputs.present, self.bundle.spec["reply_form"])
-        self.language.prefill(self.embeddings(asked, inputs.soft))
+        self.language.prefill(self.prompt(inputs, inputs.present))
         say = on_event or (lambda kind, value: None)
-        written = self.writer.write(inputs.present, allowed, only_labels, inputs.seed, say)
+
+        def ask(sense: str) -> np.ndarray:
+            return self.language.aside(self.prompt(inputs, inputs.present.only(sense)))
+
+        written = self.writer.write(inputs.present, allowed, only_labels, inputs.seed, say, ask)
         watch.first_label = written.known - watch.began
         watch.tokens, watch.writing = written.tokens, written.seconds
         return written.segment

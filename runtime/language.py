@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -72,13 +72,13 @@ class Batch:
         view(self.raw.n_seq_id, (capacity,))[:] = 1
         self.sequences = [self.raw.seq_id[i] for i in range(capacity)]
 
-    def fill(self, values: Any, first: int) -> None:
-        """Rows of the prompt's own sequence from the position `first` on; logits are wanted of the last one."""
+    def fill(self, values: Any, first: int, sequence: int = 0) -> None:
+        """Rows of a sequence (the prompt's own is 0) from the position `first` on; logits are wanted of the last one."""
         count = self.raw.n_tokens = len(values)
         self.values[:count], self.positions[:count] = values, np.arange(first, first + count)
         self.wanted[:count], self.wanted[count - 1] = 0, 1
         for place in self.sequences[:count]:
-            place[0] = 0
+            place[0] = sequence
 
     def fill_sequences(self, sequences: Sequence[Sequence[int]], first: int) -> None:
         """Tokens of several sequences (ids 1, 2, ...), each from `first` on; logits are wanted of every one."""
@@ -178,6 +178,20 @@ class Language:
         self._drop_after(0 if self.head is None else len(self.head))
         self._extend(embeddings)
 
+    def aside(self, embeddings: np.ndarray) -> np.ndarray:
+        """Logits float32 [vocabulary] after another prompt [n, width] with the same head; the present one stays as it is.
+
+        Raises AffectError `too_long`, and `bad_bundle` for embeddings that are not finite.
+        """
+        kept = 0 if self.head is None else len(self.head)
+        self._check(embeddings)
+        llama.llama_memory_seq_cp(self.memory, 0, 1, 0, kept)
+        self.embeddings.fill(embeddings, kept, sequence=1)
+        self._submit(self.embeddings)
+        logits = self._row(len(embeddings) - 1)
+        llama.llama_memory_seq_rm(self.memory, 1, -1, -1)
+        return logits
+
     def feed(self, ids: Sequence[int]) -> None:
         """Appends forced tokens, in one batch with tokens chosen but not yet decoded. Raises AffectError `too_long`."""
         ids = [*self.pending, *ids]
@@ -241,9 +255,8 @@ class Language:
             llama.llama_memory_seq_rm(self.memory, sequence, -1, -1)
         return scores
 
-    def choose(self, grammar: str, max_tokens: int, bias: Mapping[int, float] | None = None) -> list[int]:
-        """The likeliest tokens, one after the other, that a GBNF grammar (rule `root`) allows, until it ends; `bias` is
-        added to the logits of some.
+    def choose(self, grammar: str, max_tokens: int) -> list[int]:
+        """The likeliest tokens, one after the other, that a GBNF grammar (rule `root`) allows, until it ends.
 
         Raises AffectError `bad_grammar`, `too_long`.
         """
@@ -253,7 +266,7 @@ class Language:
         chosen: list[int] = []
         try:
             while len(chosen) < max_tokens and not self._ended(rules):
-                token = self._pick(rules, raised(self.logits(), bias or {}))
+                token = self._pick(rules, self.logits())
                 if token in self.ends:
                     break
                 llama.llama_sampler_accept(rules, token)
@@ -328,14 +341,20 @@ class Language:
 
     def _extend(self, embeddings: np.ndarray) -> None:
         """Embeddings [n, width] at the end of the cache."""
+        self._check(embeddings)
+        if len(embeddings):
+            self._decode(self.embeddings, embeddings)
+
+    def _check(self, embeddings: np.ndarray) -> None:
+        """Raises AffectError `bad_bundle` for embeddings that are not [n, width] finite numbers, `too_long` for too many."""
+        if self.position + len(embeddings) > self.context:
+            raise self._too_long()
         if embeddings.ndim != 2 or embeddings.shape[1] != self.width:
             raise AffectError(
                 f"the language model is {self.width} wide, its input {embeddings.shape}", "", "bad_bundle"
             )
         if not np.isfinite(embeddings).all():
             raise AffectError("the encoders gave numbers that are not finite", "", "bad_bundle")
-        if len(embeddings):
-            self._decode(self.embeddings, embeddings)
 
     def _decode(self, batch: Batch, values: Any) -> None:
         """A batch at the end of the cache; its last row's logits are kept."""
@@ -377,14 +396,6 @@ class Language:
     def close(self) -> None:
         """Frees everything; a second call does nothing."""
         self.opened.close()
-
-
-def raised(logits: np.ndarray, bias: Mapping[int, float]) -> np.ndarray:
-    """Logits [n] with what is added to some."""
-    made = logits.copy() if bias else logits
-    for token, amount in bias.items():
-        made[token] += amount
-    return made
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from models.prompt import (
     Present,
     Reply,
     conflict,
+    differing_grammar,
     headings,
     label_grammar,
     open_grammar,
@@ -31,6 +32,16 @@ from models.reading import Clue, Label, Segment
 
 LABEL_TOKENS = 160  # the grammar ends sooner: three open labels, letter by letter
 Event = Callable[[str, Any], None]
+Ask = Callable[[str], np.ndarray]  # sense -> logits [vocabulary] of the first label when nothing else is there
+
+
+@dataclass(frozen=True)
+class Found:
+    """Labels with their probabilities, the named ones as they were written, and what each sense says where they differ."""
+
+    scores: Mapping[str, float]
+    named: tuple[str, ...]
+    conflict: Mapping[str, str] | None
 
 
 @dataclass
@@ -53,20 +64,26 @@ class Writer:
         self.tokens, self.seconds, self.known = 0, 0.0, 0.0
         self.rng: np.random.Generator | None = None
 
-    def write(self, present: Present, allowed: Sequence[str], only_labels: bool, seed: int, say: Event) -> Written:
+    def write(
+        self, present: Present, allowed: Sequence[str], only_labels: bool, seed: int, say: Event, ask: Ask
+    ) -> Written:
         """A whole reply; labels of `allowed`, any words where it is empty. `only_labels` ends it as soon as they are known.
-        Labels are the likeliest ones; the reason's words, too, or drawn, the same ones for the same `seed`.
+        Labels are the likeliest ones; the reason's words, too, or drawn, the same ones for the same `seed`. Where the reply
+        wavers between one label and more, each sense is asked alone: if they differ, that is a conflict.
 
         `say` gets ("words", piece) as the reason forms and ("labels", [Label, ...]) once.
         """
         self.tokens, self.seconds = 0, 0.0
         self.rng = np.random.default_rng(seed) if self.spec["wording"] == "drawn" else None
         prose = self.prose(say) if self.spec["reply_form"] == "prose" else None
-        labels, named = self.labels(present, allowed, say)
+        found = self.closed(present, allowed, ask) if allowed else self.open()
+        labels = self.tell(found, say)
+        named, said = found.named, found.conflict
         reply = Reply(named, {}, prose or "")
         if prose is None and not only_labels:
             reply = self.lines(present, named, say)
-        said = None if prose is not None else differing(reply.conclusion, allowed or named, present)
+        if not allowed and prose is None:
+            said = differing(reply.conclusion, named, present)
         clues = {name: (Clue(words, 0.0, 0.0),) for name, words in reply.clues.items()}
         status = "ok" if labels[0].score >= self.spec["unsure_below"] else "unsure"
         segment = Segment(0.0, 0.0, status, labels, said, reply.reason, clues, None, ())
@@ -74,29 +91,47 @@ class Writer:
 
     # ------------------------------------------------------------------ labels
 
-    def labels(self, present: Present, allowed: Sequence[str], say: Event) -> tuple[tuple[Label, ...], tuple[str, ...]]:
-        """Labels best first, and the named words as they were written."""
-        scores, named = self.closed(present, allowed) if allowed else self.open()
-        labels = tuple(sorted((Label(n, s, n in named) for n, s in scores.items()), key=lambda x: (-x.score, x.name)))
+    def tell(self, found: Found, say: Event) -> tuple[Label, ...]:
+        """Labels best first; they are known now."""
+        labels = [Label(name, score, name in found.named) for name, score in found.scores.items()]
+        labels.sort(key=lambda label: (-label.score, label.name))
         self.known = time.perf_counter()
-        say("labels", list(labels))
-        return labels, named
+        say("labels", labels)
+        return tuple(labels)
 
-    def closed(self, present: Present, allowed: Sequence[str]) -> tuple[dict[str, float], tuple[str, ...]]:
+    def closed(self, present: Present, allowed: Sequence[str], ask: Ask) -> Found:
         """Calibrated probabilities over the allowed labels, from the language model's own first label token; named ones."""
-        found = self.language.scores([self.language.tokenize(f" {label}") for label in allowed])
+        tokens = [self.language.tokenize(f" {label}") for label in allowed]
+        scores = self.language.scores(tokens)
         heat = float(self.spec["temperatures"].get(present.key, 1.0))
-        weights = np.exp((found - found.max()) / heat)
-        line = self.language.choose(label_grammar(allowed), LABEL_TOKENS, self.going_on(present))
-        named = split_labels(self.language.text(line))
-        return dict(zip(allowed, (weights / weights.sum()).tolist(), strict=True)), named
+        weights = np.exp((scores - scores.max()) / heat)
+        first = allowed[int(scores.argmax())]
+        alone = self.alone(present, allowed, ask) if self.wavers(present, first) else {}
+        others = [label for label in dict.fromkeys(alone.values()) if label != first]
+        differ = len(set(alone.values())) > 1
+        grammar = differing_grammar(first, others) if differ else label_grammar(allowed)
+        named = split_labels(self.language.text(self.language.choose(grammar, LABEL_TOKENS)))
+        chances = dict(zip(allowed, (weights / weights.sum()).tolist(), strict=True))
+        return Found(chances, named, alone if differ else None)
 
-    def going_on(self, present: Present) -> dict[int, float]:
-        """Makes the comma likelier or less likely, so that a label follows from the bundle's probability on."""
+    def wavers(self, present: Present, first: str) -> bool:
+        """Whether several senses give a reply that may go on after its first label: the bundle's calibration says from which
+        probability on, of that or the line's end."""
+        if len(present.modalities) < 2 or self.spec["reply_form"] == "prose":
+            return False
+        place = self.language.mark()
+        self.language.feed(self.language.tokenize(f" {first}"))
+        more, end = (float(self.language.logits()[self.language.tokenize(text)[0]]) for text in (",", "\n"))
+        self.language.go_back(place)
         wanted = float(self.spec["second_from"].get(present.key, 0.5))
-        return {self.language.tokenize(",")[0]: math.log((1 - wanted) / wanted)}
+        return more - end >= math.log(wanted / (1 - wanted))
 
-    def open(self) -> tuple[dict[str, float], tuple[str, ...]]:
+    def alone(self, present: Present, allowed: Sequence[str], ask: Ask) -> dict[str, str]:
+        """What each sense is read as without the others, by the label's first token."""
+        first = [self.language.tokenize(f" {label}")[0] for label in allowed]
+        return {sense: allowed[int(ask(sense)[first].argmax())] for sense in present.modalities}
+
+    def open(self) -> Found:
         """The named words, each with its probability, over the whole vocabulary, of being written first."""
         place = self.language.mark()
         chosen = self.language.choose(open_grammar(), LABEL_TOKENS)
@@ -104,7 +139,7 @@ class Writer:
         self.language.go_back(place)
         found = self.language.scores([self.language.tokenize(f" {word}") for word in named], whole=True)
         self.language.feed(chosen)
-        return dict(zip(named, np.exp(found).tolist(), strict=True)), named
+        return Found(dict(zip(named, np.exp(found).tolist(), strict=True)), named, None)
 
     # ------------------------------------------------------------------ the reason
 

@@ -208,9 +208,15 @@ def lines_with(lines: Sequence[Line], rows: Iterable[int], label: str = "", sour
 def only(item: Item, sense: str) -> Item:
     """One sense of an item, as if nothing else had been there."""
     face, voice = item.face if sense == "visual" else None, item.voice if sense == "audio" else None
-    present = Present(sense == "visual", sense == "audio", item.present.words if sense == "text" else None)
     blends = {key: value for key, value in item.blends.items() if key == sense}
-    return replace(item, face=face, voice=voice, present=present, reply=Reply((item.label,), {}, ""), blends=blends)
+    return replace(
+        item,
+        face=face,
+        voice=voice,
+        present=item.present.only(sense),
+        reply=Reply((item.label,), {}, ""),
+        blends=blends,
+    )
 
 
 VALIDATION = {  # name -> mixture of one kind, items

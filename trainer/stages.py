@@ -44,8 +44,7 @@ from trainer.start import fill, whole_state
 
 STAGES = ("voice", "teacher", "face", "joint", "refine")
 SOFTEN = 2.0  # temperature at which a teacher is followed
-SPURIOUS = 0.03  # share of agreeing inputs, each read rightly alone, that may get a second label
-OUTVOTED = 0.10  # share of three agreeing inputs, rightly read or not, that may get one: two against one is no conflict
+MISREAD = 0.12  # share of agreeing inputs that may get a second label: in most of them one is misread when alone
 
 
 @dataclass
@@ -494,23 +493,20 @@ def labels_of(items: Sequence[Item]) -> Tensor:
     return torch.tensor([LABELS.index(item.label) for item in items])
 
 
-def rightly_alone(examiner: Examiner, items: Sequence[Item]) -> Tensor:
-    """Whether [n] every sense of an item is read rightly without the others."""
+def differ_alone(examiner: Examiner, items: Sequence[Item]) -> Tensor:
+    """Whether [n] the senses of an item are read differently when each is alone."""
     parts = [(place, only(item, sense)) for place, item in enumerate(items) for sense in item.present.modalities]
-    places, alone = torch.tensor([place for place, _ in parts]), [part for _, part in parts]
-    right = torch.ones(len(items), dtype=torch.bool)
-    right[places[examiner.labels(alone).argmax(1) != labels_of(alone)]] = False
-    return right
+    read = examiner.labels([part for _, part in parts]).argmax(1)
+    found: list[set[int]] = [set() for _ in items]
+    for (place, _), label in zip(parts, read.tolist(), strict=True):
+        found[place].add(label)
+    return torch.tensor([len(labels) > 1 for labels in found])
 
 
-def second_from(chances: Tensor, alone: Tensor, senses: int) -> float:
-    """From which probability on a second label is named, in .05 to .95: the lowest that gives few agreeing inputs one.
-
-    `chances` [n] are those of inputs that agree, `alone` [n] says which of them are read rightly one by one.
-    """
-    bounds = [chances[alone].quantile(1 - SPURIOUS)] if alone.any() else []
-    bounds += [chances.quantile(1 - OUTVOTED)] if senses > 2 else []
-    return float(torch.stack(bounds).max().clamp(0.05, 0.95)) if bounds else 0.5
+def second_from(chances: Tensor, differ: Tensor) -> float:
+    """From which probability of a second label on each sense is asked alone, in .02 to .5: the lowest that gives few
+    agreeing inputs one. `chances` [n] are those of inputs that agree, `differ` [n] whether their senses alone do not."""
+    return float(torch.where(differ, chances, 0).quantile(1 - MISREAD).clamp(0.02, 0.5))
 
 
 def finish(room: Room, name: str, examiner: Examiner) -> dict[str, Any]:
@@ -521,12 +517,11 @@ def finish(room: Room, name: str, examiner: Examiner) -> dict[str, Any]:
         logits = examiner.labels(items)
         facts["temperatures"][kind] = temperature(logits, labels_of(items))
         if "+" in kind:
-            senses = len(items[0].present.modalities)
             own = [
                 replace(item, reply=Reply((LABELS[n],), {}, ""))
                 for item, n in zip(items, logits.argmax(1), strict=True)
             ]
-            facts["second_from"][kind] = second_from(examiner.second(own), rightly_alone(examiner, items), senses)
+            facts["second_from"][kind] = second_from(examiner.second(own), differ_alone(examiner, items))
         facts["validation"][kind] = figures(items, logits)
         chosen = {key: facts[key][kind] for key in ("temperatures", "second_from") if kind in facts[key]}
         room.log(stage=name, validation=kind, **chosen, **facts["validation"][kind])

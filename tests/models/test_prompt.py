@@ -14,6 +14,7 @@ from models.prompt import (
     body,
     clean_words,
     conflict,
+    differing_grammar,
     head,
     headings,
     label_grammar,
@@ -73,6 +74,20 @@ def test_a_reply_has_a_line_for_each_present_input_and_a_conclusion() -> None:
 def test_what_the_grammar_allows_is_what_the_parser_reads() -> None:
     assert split_labels(label_text(("angry", "sad"))) == ("angry", "sad")
     assert label_grammar(["a"]).startswith('root ::= " " word "\\n"')
+
+
+def test_where_senses_differ_the_first_label_stands_and_others_follow() -> None:
+    assert differing_grammar("sad", ["calm"]) == 'root ::= " sad, " word "\\n"\nword ::= "calm"\n'
+    assert differing_grammar("sad", ["calm", "happy"]).startswith('root ::= " sad, " word (", " word)? "\\n"')
+
+
+def test_one_sense_alone_has_nothing_of_the_others() -> None:
+    whole = Present(True, True, "words")
+    assert [whole.only(name) for name in whole.modalities] == [
+        Present(True),
+        Present(False, True),
+        Present(words="words"),
+    ]
 
 
 def test_an_open_grammar_allows_one_to_three_labels_of_plain_words() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
+from runtime.reply import Writer  # isort: skip
 import jsonschema
 import numpy as np
 import onnx
@@ -147,13 +148,26 @@ def test_labels_alone_still_wait_for_the_prose(load: Load) -> None:
 # --- second labels --------------------------------------------------------------------------------------------------
 
 
-def test_a_second_label_is_named_from_the_bundles_probability_on(load: Load) -> None:
-    """From next to nothing on there are others, from next to certainty on there is one; the first and its score stay."""
-    always, never = (
-        load(second_from={"text": start}).read_items(None, None, WORDS, only_labels=True) for start in (1e-9, 1 - 1e-9)
+def test_senses_that_differ_when_asked_alone_are_a_conflict(load: Load) -> None:
+    """From next to nothing on they are asked, from next to certainty on they are not; the first label and its score stay.
+    What is said to differ is what each sense is read as without the others."""
+    always, never = (load(second_from={"visual+audio+text": start}) for start in (1e-9, 1 - 1e-9))
+    told, plain = always.read(CLIP, text=WORDS), never.read(CLIP, text=WORDS)
+    one, other = told.segments[0], plain.segments[0]
+    face, voice = (
+        always.read(CLIP, video=seen, audio=not seen, transcript=False).segments[0].labels[0].name
+        for seen in (True, False)
     )
-    assert len(always.named) > 1 and len(never.named) == 1
-    assert always.labels[0].name == never.labels[0].name and always.labels[0].score == never.labels[0].score
+    assert one.conflict is not None and one.conflict["text"] == "happy"
+    assert (one.conflict["visual"], one.conflict["audio"]) == (face, voice)
+    assert len(one.named) > 1 and {*one.named} <= {*one.conflict.values(), one.labels[0].name}
+    assert other.conflict is None and other.labels[0] == one.labels[0] and valid(told) and valid(plain)
+
+
+def test_senses_that_agree_when_asked_alone_are_none(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = load(second_from={"visual+audio": 1e-9})
+    monkeypatch.setattr(Writer, "alone", lambda self, present, allowed, ask: dict.fromkeys(present.modalities, "sad"))
+    assert engine.read(CLIP, transcript=False).segments[0].conflict is None
 
 
 # --- wording ------------------------------------------------------------------------------------------------------

@@ -223,13 +223,19 @@ def test_a_choice_keeps_to_the_grammar_and_is_the_likeliest(language: Language, 
     assert np.abs(language.logits() - logits_after(model, [*ids, *chosen, 7])).max() <= 1e-4
 
 
-@pytest.mark.parametrize(("bias", "words"), [(50.0, 2), (-50.0, 1)])
-def test_a_bias_makes_a_token_win_or_lose_where_the_grammar_leaves_a_choice(
-    language: Language, bias: float, words: int
-) -> None:
-    language.feed(some_ids(10))
-    chosen = language.choose(GRAMMAR, 60, {language.tokenize(",")[0]: bias})
-    assert len(language.text(chosen).split(",")) == words
+def test_another_prompt_aside_leaves_this_one_as_it_was(language: Language, model: tiny.TinyLlama) -> None:
+    """It shares the head alone; what was fed, and chosen but not yet decoded, goes on as if nothing had been asked."""
+    head, rest, other = (some_ids(n, seed) for n, seed in ((6, 1), (9, 2), (7, 3)))
+    language.keep_head(language.embed(head))
+    language.prefill(language.embed(rest))
+    chosen = language.choose(GRAMMAR, 60)
+    found = language.aside(language.embed(other))
+    assert np.abs(found - logits_after(model, [*head, *other])).max() <= 1e-4
+    assert np.abs(language.logits() - logits_after(model, [*head, *rest, *chosen])).max() <= 1e-4
+    language.prefill(language.embed(other))
+    assert np.abs(language.logits() - found).max() <= 1e-4
+    with pytest.raises(AffectError, match="longer than"):
+        language.aside(np.zeros((CONTEXT, language.width), np.float32))
 
 
 def test_a_choice_goes_on_where_a_grammar_could_end_but_need_not(language: Language) -> None:
