@@ -144,8 +144,8 @@ def note_of(facts: Mapping[str, Any]) -> str:
     """What the figures are of; fine-tuning says where it started, whose calibration is kept."""
     if "tuned" not in facts:
         return (
-            "Rows with several inputs are compositions of a face, a voice and a line that were never one recording. A second\n"
-            "label is named from that probability on: so few agreeing inputs that are read rightly one by one get one."
+            "Rows with several inputs are compositions of a face, a voice and a line that were never one recording. Where\n"
+            "another label is as probable as the last column says, each sense is asked alone; a conflict is what they then say."
         )
     tuned = facts["tuned"]
     before = ", ".join(f"{kind} {found['accuracy']:.3f}" for kind, found in tuned["before"].items())
