@@ -68,6 +68,7 @@ MEASURED = (
     ("turned", "face-turned", "in the plane of the picture; heads that look aside: untested"),
     ("masks", "face-masked", "a light patch over mouth and chin; real masks, and finding a face behind one: untested"),
     ("misheard words", "meld-misheard", "words dropped and swapped"),
+    ("recognised words", "meld-spoken", "said by a synthesizer; a person's speech with known words: untested"),
 )
 REFUSED = (
     "words that are not taken for English are left out, with a note; a voice that speaks another language: untested"
@@ -115,6 +116,7 @@ class Measured:
     chosen: bool
     limit: int | None
     figures: tuple[Figure, ...]
+    unread: Mapping[str, str]  # row -> why it could not be
     confusions: tuple[Readings, ...]
     errors: Mapping[str, tuple[float, float]]
 
@@ -201,6 +203,7 @@ def test_parts(found: Measured) -> str:
 def provenance(found: Measured) -> str:
     """What these figures are figures of."""
     rows = f"these rows alone: {', '.join(row.name for row in found.figures)}" if found.chosen else "every row"
+    rows += "".join(f", but not {name} ({why})" for name, why in found.unread.items())
     most = f", at most {found.limit} items a row, drawn blindly" if found.limit else ""
     return (
         f"By `affect bench quality`, {rows}{most}, with the files of this folder (weights `{found.weights[:16]}`).\n"

@@ -43,14 +43,29 @@ def write_card(
     with writing(quality):
         quality.mkdir(parents=True, exist_ok=True)
     reader = Reader(engine, data, quality, split, limit, tick)
-    figures = tuple(figure(row, reader) for row in rows)
-    sets = [readings(task, reader) for task in (*SINGLES.values(), ALL) if task in {row.task for row in rows}]
+    figures, unread = count(rows, reader)
+    counted = {row.task for row in rows if row.name not in unread}
+    sets = [readings(task, reader) for task in (*SINGLES.values(), ALL) if task in counted]
     errors = {one.name: calibration_errors(one) for one in sets}
     confusions = tuple(one for one in sets if one.name in SINGLES)
-    found = Measured(bundle.weights, split, bool(names), limit, figures, confusions, errors)
+    found = Measured(bundle.weights, split, bool(names), limit, figures, unread, confusions, errors)
     text = with_measured(bundle.card() if CARD in bundle.spec["files"] else f"# {bundle.name}\n", found)
     replace_card(bundle, text, diagram(sets, errors) if sets else None)
     return bundle.path / CARD
+
+
+def count(rows: Sequence[Row], reader: Reader) -> tuple[tuple[Figure, ...], dict[str, str]]:
+    """The rows' figures, and why some could not be read. Raises AffectError where none could."""
+    figures: list[Figure] = []
+    unread: dict[str, str] = {}
+    for row in rows:
+        try:
+            figures.append(figure(row, reader))
+        except AffectError as error:
+            unread[row.name] = error.message
+            if len(unread) == len(rows):
+                raise
+    return tuple(figures), unread
 
 
 def figure(row: Row, reader: Reader) -> Figure:

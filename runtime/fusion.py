@@ -51,7 +51,7 @@ def heads(folder: Path, split: str) -> dict[str, Mapping[str, float]]:
     """What the direct heads said of the faces and voices of a split, by id. Raises AffectError `not_found`."""
     path = folder / f"heads-{split}.jsonl"
     if not path.is_file():
-        raise AffectError(f"{path} is not there", f"affect-train heads RUN --data {folder}", "not_found")
+        raise AffectError(f"{path.name} is not there", f"affect-train heads RUN --data {folder}", "not_found")
     rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     return {row["id"]: row["scores"] for row in rows}
 
