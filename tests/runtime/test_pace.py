@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runtime import pace as room
-from runtime.pace import CROWDED, FIRST_WAIT, LONGEST_WAIT, Pace, free_cores
+from runtime.pace import FIRST_WAIT, FREE_WAIT, LONGEST_WAIT, MEASURED, MISSED, Pace, free_cores
 
 
 def many() -> int:
@@ -14,7 +14,7 @@ def many() -> int:
     return 64
 
 
-@pytest.mark.parametrize(("most", "got", "left"), [(2, 1.3, 1), (2, 0.6, 1), (8, 6.7, 6), (8, 0.1, 1), (3, 2.5, 2)])
+@pytest.mark.parametrize(("most", "got", "left"), [(2, 1.3, 1), (2, 0.6, 1), (8, 6.7, 6), (8, 0.1, 1), (3, 2.4, 2)])
 def test_as_many_threads_are_left_as_get_a_core(most: int, got: float, left: int) -> None:
     pace = Pace.of(most, many)
     assert pace.choose(10.0) == most
@@ -23,9 +23,13 @@ def test_as_many_threads_are_left_as_get_a_core(most: int, got: float, left: int
 
 
 def test_threads_that_get_their_cores_stay() -> None:
+    """Also where one short piece of work got less: the average counts."""
     pace = Pace.of(4, many)
-    pace.learn(2.0, 2.0 * 4 * CROWDED, 0.0)
+    pace.learn(2.0, 2.0 * (4 - MISSED + 0.01), 0.0)
     assert pace.choose(0.0) == 4
+    for used in (2.5, 4.0, 4.0, 4.0, 4.0):
+        pace.learn(MEASURED / 4, used * MEASURED / 4, 0.0)
+        assert pace.choose(0.0) == 4
     alone = Pace.of(1, many)
     alone.learn(1.0, 0.1, 0.0)
     assert alone.choose(0.0) == 1
@@ -35,7 +39,7 @@ def test_no_more_threads_are_tried_than_there_are_free_cores() -> None:
     """And it is asked again later, but not while all of them work."""
     free = [1, 3, 8, 2]
     pace = Pace.of(4, lambda: free.pop(0))
-    assert [pace.choose(now) for now in (0.0, 1.0, FIRST_WAIT, 2 * FIRST_WAIT, 1e6)] == [1, 1, 3, 4, 4]
+    assert [pace.choose(now) for now in (0.0, 0.5, FREE_WAIT, 2 * FREE_WAIT, 1e6)] == [1, 1, 3, 4, 4]
     assert free == [2]
 
 
