@@ -146,19 +146,14 @@ def headings(present: Present) -> list[tuple[str, str]]:
     return [*((name, HEADINGS[name]) for name in present.modalities), ("conclusion", CONCLUSION)]
 
 
-def label_grammar(labels: Sequence[str], most: int = 3) -> str:
-    """GBNF for the first line: one to `most` words of the list, comma separated, closed by a newline."""
+def rest_grammar(labels: Sequence[str], least: int = 0) -> str:
+    """GBNF for what follows the first label on its line: at least `least` (0 or 1) and at most two more words of the list,
+    or its end alone where the list has none."""
+    if not labels:
+        return 'root ::= "\\n"\n'
     words = " | ".join(f'"{label}"' for label in labels)
-    more = "".join(' (", " word' for _ in range(min(most, len(labels)) - 1))
-    close = ")?" * (min(most, len(labels)) - 1)
-    return f'root ::= " " word{more}{close} "\\n"\nword ::= {words}\n'
-
-
-def differing_grammar(first: str, others: Sequence[str]) -> str:
-    """GBNF for the first line where the senses differ: a word, and one or two of some others."""
-    words = " | ".join(f'"{label}"' for label in others)
-    third = ' (", " word)?' if len(others) > 1 else ""
-    return f'root ::= " {first}, " word{third} "\\n"\nword ::= {words}\n'
+    more = '", " word' + (' (", " word)?' if len(labels) > 1 else "")
+    return f'root ::= {more if least else f"({more})?"} "\\n"\nword ::= {words}\n'
 
 
 def open_grammar(most: int = 3) -> str:

@@ -22,10 +22,9 @@ from models.prompt import (
     Present,
     Reply,
     conflict,
-    differing_grammar,
     headings,
-    label_grammar,
     open_grammar,
+    rest_grammar,
     split_labels,
 )
 from models.reading import Clue, Label, Segment
@@ -105,24 +104,22 @@ class Writer:
         scores = self.language.scores(tokens)
         heat = float(self.spec["temperatures"].get(present.key, 1.0))
         weights = np.exp((scores - scores.max()) / heat)
-        first = allowed[int(scores.argmax())]
-        alone = self.alone(present, allowed, ask) if self.wavers(present, first) else {}
-        others = [label for label in dict.fromkeys(alone.values()) if label != first]
+        place = int(scores.argmax())
+        self.language.feed(tokens[place])
+        alone = self.alone(present, allowed, ask) if self.wavers(present) else {}
         differ = len(set(alone.values())) > 1
-        grammar = differing_grammar(first, others) if differ else label_grammar(allowed)
-        named = split_labels(self.language.text(self.language.choose(grammar, LABEL_TOKENS)))
+        others = [label for label in dict.fromkeys(alone.values() if differ else allowed) if label != allowed[place]]
+        rest = self.language.choose(rest_grammar(others, least=int(differ)), LABEL_TOKENS)
         chances = dict(zip(allowed, (weights / weights.sum()).tolist(), strict=True))
+        named = split_labels(allowed[place] + self.language.text(rest))
         return Found(chances, named, alone if differ else None)
 
-    def wavers(self, present: Present, first: str) -> bool:
-        """Whether several senses give a reply that may go on after its first label: the bundle's calibration says from which
-        probability on, of that or the line's end."""
+    def wavers(self, present: Present) -> bool:
+        """Whether several senses give a reply that may go on after its first label, which was fed: the bundle's calibration
+        says from which probability on, of that or the line's end."""
         if len(present.modalities) < 2 or self.spec["reply_form"] == "prose":
             return False
-        place = self.language.mark()
-        self.language.feed(self.language.tokenize(f" {first}"))
         more, end = (float(self.language.logits()[self.language.tokenize(text)[0]]) for text in (",", "\n"))
-        self.language.go_back(place)
         wanted = float(self.spec["second_from"].get(present.key, 0.5))
         return more - end >= math.log(wanted / (1 - wanted))
 

@@ -14,12 +14,11 @@ from models.prompt import (
     body,
     clean_words,
     conflict,
-    differing_grammar,
     head,
     headings,
-    label_grammar,
     label_text,
     open_grammar,
+    rest_grammar,
     split_labels,
 )
 
@@ -71,14 +70,16 @@ def test_a_reply_has_a_line_for_each_present_input_and_a_conclusion() -> None:
     assert reply.reason == "It is slow. This speaks of sad."
 
 
-def test_what_the_grammar_allows_is_what_the_parser_reads() -> None:
+def test_a_written_label_line_is_read_back() -> None:
     assert split_labels(label_text(("angry", "sad"))) == ("angry", "sad")
-    assert label_grammar(["a"]).startswith('root ::= " " word "\\n"')
 
 
-def test_where_senses_differ_the_first_label_stands_and_others_follow() -> None:
-    assert differing_grammar("sad", ["calm"]) == 'root ::= " sad, " word "\\n"\nword ::= "calm"\n'
-    assert differing_grammar("sad", ["calm", "happy"]).startswith('root ::= " sad, " word (", " word)? "\\n"')
+def test_what_follows_the_first_label_is_up_to_two_more() -> None:
+    """At least one where senses differ; a list of one word can't follow twice."""
+    assert rest_grammar(["calm"], 1) == 'root ::= ", " word "\\n"\nword ::= "calm"\n'
+    assert rest_grammar(["calm", "sad"], 1).startswith('root ::= ", " word (", " word)? "\\n"')
+    assert rest_grammar([]) == 'root ::= "\\n"\n'
+    assert rest_grammar(["calm", "sad"]).startswith('root ::= (", " word (", " word)?)? "\\n"')
 
 
 def test_one_sense_alone_has_nothing_of_the_others() -> None:
