@@ -121,10 +121,12 @@ def fine_tune(
     tune.run(tune.Tuning(config, begin, rows, language, out, where, Log(out, say)))
 
 
-def reopen(folder: Path, data: Path, device: str, say: Callable[[str], None]) -> Room:
+def reopen(folder: Path, data: Path, device: str, say: Callable[[str], None], language: Path | None = None) -> Room:
     """The room of a run that was made before, with its own config. Raises AffectError `not_found`."""
     path = folder / RESOLVED
     if not path.is_file():
         raise AffectError(f"{folder} has no run in it", "name the folder given as -o to affect-train run", "not_found")
     config = from_dict(RunConfig, json.loads(path.read_text(encoding="utf-8")))
-    return Room(config, load(data), data, seeds.language_model(), folder, choose_device(device), Log(folder, say))
+    return Room(
+        config, load(data), data, seeds.language_model(language), folder, choose_device(device), Log(folder, say)
+    )

@@ -44,7 +44,8 @@ from trainer.start import fill, whole_state
 
 STAGES = ("voice", "teacher", "face", "joint", "refine")
 SOFTEN = 2.0  # temperature at which a teacher is followed
-MISREAD = 0.12  # share of agreeing inputs that may get a second label: in most of them one is misread when alone
+# share of agreeing inputs that may get a second label, by how many they are: in half of the pairs one is misread when alone
+MISREAD = {2: 0.25, 3: 0.10}
 
 
 @dataclass
@@ -503,10 +504,10 @@ def differ_alone(examiner: Examiner, items: Sequence[Item]) -> Tensor:
     return torch.tensor([len(labels) > 1 for labels in found])
 
 
-def second_from(chances: Tensor, differ: Tensor) -> float:
-    """From which probability of a second label on each sense is asked alone, in .02 to .5: the lowest that gives few
-    agreeing inputs one. `chances` [n] are those of inputs that agree, `differ` [n] whether their senses alone do not."""
-    return float(torch.where(differ, chances, 0).quantile(1 - MISREAD).clamp(0.02, 0.5))
+def second_from(chances: Tensor, differ: Tensor, misread: float) -> float:
+    """From which probability of a second label on each sense is asked alone, in .02 to .5: the lowest that gives no larger
+    share of agreeing inputs one. `chances` [n] are those of inputs that agree, `differ` [n] whether their senses alone do not."""
+    return float(torch.where(differ, chances, 0).quantile(1 - misread).clamp(0.02, 0.5))
 
 
 def finish(room: Room, name: str, examiner: Examiner) -> dict[str, Any]:
@@ -521,11 +522,24 @@ def finish(room: Room, name: str, examiner: Examiner) -> dict[str, Any]:
                 replace(item, reply=Reply((LABELS[n],), {}, ""))
                 for item, n in zip(items, logits.argmax(1), strict=True)
             ]
-            facts["second_from"][kind] = second_from(examiner.second(own), differ_alone(examiner, items))
+            chances, differ = examiner.second(own), differ_alone(examiner, items)
+            facts["second_from"][kind] = second_from(chances, differ, MISREAD[kind.count("+") + 1])
         facts["validation"][kind] = figures(items, logits)
         chosen = {key: facts[key][kind] for key in ("temperatures", "second_from") if kind in facts[key]}
         room.log(stage=name, validation=kind, **chosen, **facts["validation"][kind])
     return facts
+
+
+def calibrate(room: Room) -> None:
+    """The last step of a whole run once more, on the checkpoint that it left: after another rule or other validation data.
+
+    Raises AffectError `not_found`, `bad_checkpoint` or `other_network`.
+    """
+    made = checkpoint.load(room.folder)
+    model = network(room.config.model, room.language, room.device)
+    fill(model, made.state, f"checkpoint {room.folder.name}")
+    facts = finish(room, "calibrate", Examiner(model.to(room.device), Feeder(room), Tokenizer(room.language)))
+    checkpoint.save(room.folder, replace(made, facts={**made.facts, **facts}))
 
 
 def figures(items: Sequence[Item], logits: Tensor) -> dict[str, float]:
