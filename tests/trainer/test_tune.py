@@ -21,6 +21,7 @@ from models.inputs import see_faces
 from models.language import Tokenizer
 from models.media import read_clip
 from models.pixels import normalise
+from runtime.encoders import session
 from runtime.engine import Engine
 from tests.media_files import make_film, make_image, make_wav, tone
 from trainer import tune
@@ -28,9 +29,10 @@ from trainer.clips import Shown, read_rows, read_shown
 from trainer.collate import tokens_of
 from trainer.config import TuneConfig
 from trainer.run import resolve, train
+from trainer.seeds import language_model
 from trainer.smoke import SMOKE
 from trainer.stages import Examiner, network
-from trainer.start import bundle_state, fill, find_start, from_bundle, whole_state
+from trainer.start import bundle_state, check_base, fill, find_start, from_bundle, whole_state
 
 ROOT = Path(__file__).parents[2]
 MODEL = [key for key in SMOKE if key.startswith("model.")]
@@ -136,14 +138,25 @@ def test_what_a_bundle_gives_computes_what_the_checkpoint_does(tiny_bundle: Path
     assert facts == facts_too
 
 
+def test_the_shipped_bundle_starts_the_network_that_is_trained_here() -> None:
+    """Of the preset's sizes, on the language model from its package; what it sees is what its exported graph sees."""
+    config, bundle, language = resolve("nano", []).model, load_bundle("nano"), language_model()
+    start, made = find_start("nano", config), network(config, language, CPU)
+    check_base(start, language)
+    fill(made, start.weights(made), start.told)
+    pixels = normalise(np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8))
+    exported = session(bundle.file("vision.frame.onnx"), "cpu", 1).run(None, {"pixels": pixels})[0]
+    with torch.no_grad():
+        own = made.eval().vision.frame(torch.from_numpy(pixels))
+    assert torch.cosine_similarity(own.flatten(), torch.from_numpy(exported).flatten(), 0) > 0.999
+
+
 def test_another_network_is_refused_with_words(tiny_bundle: Path, smoke_run: Path, tmp_path: Path) -> None:
-    """The shipped bundle is of an older network; sizes, labels and left-over weights are told, too."""
+    """Sizes and labels are told, left-over weights, too."""
     config = resolve("nano", MODEL).model
     said = "made by another network than this program trains: "
-    with pytest.raises(AffectError, match=f"bundle nano was {said}"):
-        find_start("nano", AffectConfig())
-    made = network(AffectConfig(), smoke_run / "smoke-data/tiny.gguf", CPU)
-    with pytest.raises(AffectError, match=f"bundle nano was {said}"):  # its files alone tell it, too
+    made = network(config, smoke_run / "smoke-data/tiny.gguf", CPU)
+    with pytest.raises(AffectError, match=f"bundle nano was {said}"):  # its files alone tell it
         fill(made, bundle_state(load_bundle("nano"), made), "bundle nano")
     with pytest.raises(AffectError, match=f"checkpoint run was {said}audio.layers is 1 there and 4 here"):
         find_start(str(smoke_run), override(config, {"audio.layers": 4}))
