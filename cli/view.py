@@ -6,6 +6,7 @@ nothing that words don't.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ UNITS = {
     "smile": "smile {:+.2f}",
     "brow_raise": "brows {:.2f}",
 }
+PICTURE = re.compile(r"!\[([^\]\n]*)\]\(([^)\s]*)\)")  # rich leaves a line open after one, wider than it may be
 NOTICE = "An estimate from looks, sound and words, not a fact about a person."
 
 
@@ -105,8 +107,9 @@ def plain_labels(found: Mapping[str, float]) -> str:
 
 
 def document(text: str) -> RenderableType:
-    """A card in Markdown, WIDTH columns wide or as wide as there are."""
-    return Harmless(Markdown(visible_lines(text), hyperlinks=False, code_theme="default"))
+    """A card in Markdown, WIDTH columns wide or as wide as there are; of pictures what they show and their file's name."""
+    named = PICTURE.sub(r"\1 (\2)", visible_lines(text))
+    return Harmless(Markdown(named, hyperlinks=False, code_theme="default"))
 
 
 @dataclass(frozen=True)
