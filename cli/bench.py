@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from models.metrics import Counts
+    from runtime.quality import Reader
     from runtime.rows import Row
 
 app = typer.Typer(
@@ -45,12 +47,11 @@ def quality(
     bundle: Annotated[str, typer.Option(help="bundle, by name or folder")] = "nano",
     split: Annotated[str, typer.Option(help="test, or validation to select on")] = "test",
     limit: Annotated[int | None, typer.Option("-n", "--limit", min=1, help="items a row, drawn blindly")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="threads")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="engines side by side; one a core without, 4 at most")] = None,
 ) -> None:
     """Read known items with the exported bundle; print each figure with its n and its bar."""
     from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
-    from rich.console import Console
-
+    from runtime.crowd import Crowd, crowd_size
     from runtime.quality import Reader
     from runtime.rows import choose_rows
 
@@ -58,10 +59,20 @@ def quality(
     if not data.is_dir():
         raise AffectError(f"{data} is not there", f"make it with: affect-train data SOURCE -o {data}", "not_found")
     out.mkdir(parents=True, exist_ok=True)
-    reader = Reader(Engine.load(bundle, threads=threads), data, out, split, limit)
+    reader = Reader(Engine.load(bundle), data, out, split, limit)
+    with Crowd(bundle, jobs or crowd_size(reader.engine)) as crowd:
+        reader.crowd = crowd.segments if crowd.count > 1 else None
+        if table_lacks(chosen, reader):
+            raise typer.Exit(1)
+
+
+def table_lacks(rows: Sequence[Row], reader: Reader) -> bool:
+    """Prints the table, a row as soon as it is read; whether one could not be."""
+    from rich.console import Console
+
     typer.echo(f"{'row':20}{'n':>6}  {'metric':12}{'value':>6}  {'95 %':15}bar")
     lacking = False
-    for row in chosen:
+    for row in rows:
         with Console(stderr=True).status(row.name) as status:
             reader.tick = partial(show, status)
             try:
@@ -69,8 +80,7 @@ def quality(
             except AffectError as error:  # the other rows are read all the same
                 lacking, line = True, f"{row.name:20} not read: {error}"
         typer.echo(line)
-    if lacking:
-        raise typer.Exit(1)
+    return lacking
 
 
 def told(row: Row, count: int, counts: Counts) -> str:

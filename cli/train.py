@@ -95,6 +95,27 @@ def heads(
         typer.echo(path)
 
 
+@app.command()
+def folds(
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. train.voice.steps=300")] = None,
+    leave: Annotated[int, typer.Option(min=1, help="actors that are left out at a time")] = 4,
+    data: Annotated[Path, typer.Option(help="prepared folder, from `affect-train data`")] = Path("data/nano"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder of the throw-away models")] = Path("runs/folds"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+) -> None:
+    """Train the voice branch without some actors, read those, until all were left out; nothing of it is kept in nano."""
+    from statistics import mean, stdev
+
+    from trainer.folds import leave_out
+    from trainer.run import throwaway
+
+    found = []
+    for fold in leave_out(throwaway(overrides or [], data, out, device, say), leave):
+        found.append(fold.uar)
+        typer.echo(f"{' '.join(fold.actors):24}n {fold.n:4}  UAR {fold.uar:.3f}")
+    typer.echo(f"{'mean':24}{len(found)} folds  UAR {mean(found):.3f}, standard deviation {stdev(found):.3f}")
+
+
 def main() -> None:
     """Entry point of `affect-train`."""
     from cli.errors import run_app

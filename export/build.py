@@ -34,6 +34,7 @@ WEIGHTS_LICENCE = "CC-BY-NC-SA-4.0"  # RAVDESS', which the speech encoder and th
 ADAPTER = "language.lora.gguf"
 UNSURE_BELOW = 0.4  # calibrated probability of the first label under which a reading is `unsure`
 FP32_COSINE, INT8_COSINE = 0.999, 0.99
+MARGIN = 0.1  # probability of a self-check's label over the next one's
 ITEMS = 203
 
 
@@ -230,21 +231,24 @@ def save_selfcheck(folder: Path, example: Path) -> list[dict[str, Any]]:
     np.save(folder / "selfcheck/faces.npy", np.stack([crop(found[0][0], found[0][1], 48)]), allow_pickle=False)
     wave = np.round(windows(clip.waveform, 3.0)[:1] * 32767).astype(np.int16)
     np.save(folder / "selfcheck/voices.npy", wave, allow_pickle=False)
-    face, voice, words = "selfcheck/faces.npy#0", "selfcheck/voices.npy#0", "I am so happy that you came!"
-    shown = ((face, None, None), (None, voice, None), (None, None, words), (face, voice, words))
+    face, voice = "selfcheck/faces.npy#0", "selfcheck/voices.npy#0"
+    glad, cross = "I am so happy that you came!", "I hate you, get out of here!"
+    shown = ((face, None, None), (None, voice, None), (None, None, glad), (face, voice, glad), (face, voice, cross))
     return [
         {"id": f"selfcheck-{n}", "face": f, "voice": v, "words": w, "labels": []} for n, (f, v, w) in enumerate(shown)
     ]
 
 
 def expect(made: Build, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with the labels that this bundle gives, which every machine must get again."""
+    """The rows with the label that this bundle gives, which every machine must get again. Processors round differently, so a row
+    that is read with little margin is left out."""
     from models.items import read_item
 
-    engine = load_engine(made) if rows else None
+    engine, firm = load_engine(made) if rows else None, []
     for row in rows:
         item = read_item(row, made.folder)
-        row["labels"] = (
-            list(engine.read_items(item.faces, item.wave, item.words, only_labels=True).named) if engine else []
-        )
-    return rows
+        assert engine is not None
+        found = engine.read_items(item.faces, item.wave, item.words, only_labels=True)
+        if len(found.named) == 1 and found.labels[0].score - found.labels[1].score >= MARGIN:
+            firm.append({**row, "labels": list(found.named)})
+    return firm

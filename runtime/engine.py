@@ -34,6 +34,7 @@ from models.reading import Clip, Clue, Cost, Reading, Segment
 from models.sound import SAMPLE_RATE, VoiceMeasures, is_silent, spoken_span
 from models.tongues import is_english
 from runtime.encoders import Encoders
+from runtime.merged import is_slow, merged_model
 from runtime.reply import Event, Writer, nothing
 from runtime.speech import Speech, asr_available, somebody_speaks
 
@@ -70,6 +71,23 @@ def base_model(bundle: Bundle, given: Path | None) -> Path:
             "bad_weights",
         )
     return path
+
+
+def language_files(bundle: Bundle, base: Path, device: str) -> tuple[Path, Path | None, tuple[str, ...]]:
+    """The language model's file, an adapter over it or None, and notes: on a CPU a base that it multiplies slowly becomes one
+    faster file with its adapter, unless the cache can't hold it. Raises AffectError `bad_gguf`, `bad_adapter`."""
+    spec = bundle.spec["language"]
+    name = spec["adapter"]
+    adapter = bundle.file(name) if name else None
+    if device == "cuda" or not is_slow(base):
+        return base, adapter, ()
+    hashes = (spec["base"]["sha256"], *([bundle.spec["files"][name]["sha256"]] if name else []))
+    try:
+        return merged_model(base, adapter, hashes), None, ()
+    except AffectError as error:
+        if error.code not in ("disk_full", "no_cache"):
+            raise
+        return base, adapter, (f"slower than it could be: {error}",)
 
 
 @dataclass(frozen=True)
@@ -123,6 +141,7 @@ class Engine:
         self.finder = FaceFinder()
         self.speech: Speech | None = None
         self.load_seconds = 0.0
+        self.notes: tuple[str, ...] = ()  # on how it was loaded, for every reading
         self.writer = Writer(language, bundle.spec)
         self.language.keep_head(self.embeddings(head(), {}))
 
@@ -142,10 +161,10 @@ class Engine:
         encoders = Encoders(
             {name: found.file(f"{name}.onnx") for name in GRAPHS}, found.spec["preprocessing"], where, count
         )
-        adapter = found.spec["language"]["adapter"]
-        base = base_model(found, language_model)
-        language = Language(base, found.file(adapter) if adapter else None, threads=count, gpu=where == "cuda")
+        model, over, notes = language_files(found, base_model(found, language_model), where)
+        language = Language(model, over, threads=count, gpu=where == "cuda")
         engine = cls(found, language, encoders, where, count, asr_model)
+        engine.notes = notes
         engine.load_seconds = time.perf_counter() - began
         return engine
 
@@ -389,7 +408,7 @@ class Engine:
             spans["audio"] = (clip.start + first / SAMPLE_RATE, clip.start + last / SAMPLE_RATE)
         clues = {k: tuple(Clue(c.text, *spans[k], values[k]) for c in v) for k, v in segment.clues.items()}
         missing = tuple(k for k in ("visual", "audio", "text") if k not in inputs.present.modalities)
-        notes = [*segment.notes, *clip.notes, *absent(clip, inputs, asked), *words.notes]
+        notes = [*self.notes, *segment.notes, *clip.notes, *absent(clip, inputs, asked), *words.notes]
         return replace(
             segment,
             start=clip.start,

@@ -68,7 +68,8 @@ def sample(items: list[Item], n: int) -> list[Item]:
 
 @dataclass
 class Reader:
-    """Reads tasks with an engine: items from the prepared folder `data`, records kept in `out`."""
+    """Reads tasks with an engine, or with the `crowd` that there is for it: items from the prepared folder `data`, records kept
+    in `out`."""
 
     engine: Engine
     data: Path
@@ -77,6 +78,7 @@ class Reader:
     limit: int | None = None
     tick: Callable[[str, int, int], None] = lambda name, done, of: None
     known: dict[Task, tuple[list[Item], list[Record]]] = field(default_factory=dict)
+    crowd: Callable[[Task, Sequence[Item]], Iterator[Segment]] | None = None
 
     def read(self, task: Task) -> tuple[list[Item], list[Record]]:
         """A task's items and their records, in order; what `out` holds of them is not read again."""
@@ -106,25 +108,20 @@ class Reader:
         path = self.out / f"{task.name}-{self.split}.jsonl"
         stamp = {"bundle": self.engine.bundle.weights, "allowed": list(task.labels)}
         done = {record["id"]: record for record in kept(path, stamp)}
+        norms = self.engine.bundle.spec["preprocessing"]
+        left = [*{item.id: item for item in items if item.id not in done}.values()]
         with path.open("a", encoding="utf-8") as file:
-            for number, item in enumerate(items):
-                if item.id not in done:
-                    segment = self.segment(task, item)
-                    norms = self.engine.bundle.spec["preprocessing"]
-                    done[item.id] = {"id": item.id, **record_of(segment, norms), **stamp}
-                    file.write(json.dumps(done[item.id]) + "\n")
-                self.tick(task.name, number + 1, len(items))
+            for item, found in zip(left, self.segments(task, left), strict=True):
+                done[item.id] = {"id": item.id, **record_of(found, norms), **stamp}
+                file.write(json.dumps(done[item.id]) + "\n")
+                self.tick(task.name, len(done), len(items))
         return [done[item.id] for item in items]
 
-    def segment(self, task: Task, item: Item) -> Segment:
-        """What the engine makes of an item."""
-        if task.change == "filmed":
-            with TemporaryDirectory() as folder:
-                return self.engine.read(film(item, Path(folder) / "item.mp4"), labels=task.labels).segments[0]
-        blank = (SENSES[task.items],) if task.change == "zeroed" else ()
-        return self.engine.read_items(
-            item.faces, item.wave, item.words, task.labels, only_labels=not task.reasons, blank=blank
-        )
+    def segments(self, task: Task, items: Sequence[Item]) -> Iterator[Segment]:
+        """What is made of the items, in order."""
+        if self.crowd is not None:
+            return self.crowd(task, items)
+        return (segment(self.engine, task, item) for item in items)
 
     def singles(self) -> dict[str, tuple[Item, Record]]:
         """Every single input with what was read from it alone, by its id."""
@@ -138,6 +135,15 @@ class Reader:
             if not right or best(record, SEVEN) == item.labels[0]:
                 found[SENSES[item.id.split("-")[0]]].setdefault(item.labels[0], []).append(item)
         return found
+
+
+def segment(engine: Engine, task: Task, item: Item) -> Segment:
+    """What an engine makes of an item."""
+    if task.change == "filmed":
+        with TemporaryDirectory() as folder:
+            return engine.read(film(item, Path(folder) / "item.mp4"), labels=task.labels).segments[0]
+    blank = (SENSES[task.items],) if task.change == "zeroed" else ()
+    return engine.read_items(item.faces, item.wave, item.words, task.labels, only_labels=not task.reasons, blank=blank)
 
 
 def best(record: Record, labels: Sequence[str]) -> str:

@@ -98,9 +98,13 @@ def paired(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def write_tiny_llama(
-    path: Path, seed: int = 0, half: bool = True, embeddings: gguf.GGMLQuantizationType | None = None
+    path: Path,
+    seed: int = 0,
+    half: bool = True,
+    embeddings: gguf.GGMLQuantizationType | None = None,
+    matrices: gguf.GGMLQuantizationType | None = None,
 ) -> TinyLlama:
-    """Writes the model; `embeddings` stores the token embeddings in a quantized type."""
+    """Writes the model; `embeddings` stores the token embeddings in a quantized type, `matrices` all the others."""
     tokens, merges = vocabulary()
     weights = random_weights(len(tokens), seed, half)
     writer = gguf.GGUFWriter(path, "llama")
@@ -109,8 +113,9 @@ def write_tiny_llama(
     for name, values in weights.items():
         short = gguf_name(name)
         stored = paired(short, values).astype(np.float16 if half and values.ndim == 2 else np.float32)
-        if embeddings is not None and short == "token_embd.weight":
-            writer.add_tensor(short, gguf.quants.quantize(values, embeddings), raw_dtype=embeddings)
+        kind = embeddings if short == "token_embd.weight" else matrices if values.ndim == 2 else None
+        if kind is not None:
+            writer.add_tensor(short, gguf.quants.quantize(paired(short, values), kind), raw_dtype=kind)
         else:
             writer.add_tensor(short, stored)
     writer.write_header_to_file()

@@ -121,6 +121,14 @@ def fine_tune(
     tune.run(tune.Tuning(config, begin, rows, language, out, where, Log(out, say)))
 
 
+def throwaway(overrides: Sequence[str], data: Path, folder: Path, device: str, say: Callable[[str], None]) -> Room:
+    """A room of nano for encoders alone, which ask no language model; what was done in its folder before is kept."""
+    config = resolve("nano", overrides)
+    corpus, where = load(data), choose_device(device)
+    open_folder(folder, config, resume=True)
+    return Room(config, corpus, data, Path(), folder, where, Log(folder, say))
+
+
 def reopen(folder: Path, data: Path, device: str, say: Callable[[str], None], language: Path | None = None) -> Room:
     """The room of a run that was made before, with its own config. Raises AffectError `not_found`."""
     path = folder / RESOLVED

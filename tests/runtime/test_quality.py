@@ -17,6 +17,7 @@ from models.errors import AffectError
 from models.items import Item, write_items
 from models.reading import Segment
 from runtime import rows as room
+from runtime.crowd import Crowd
 from runtime.quality import (
     PAIRS,
     SEVEN,
@@ -75,6 +76,20 @@ def test_a_second_run_reads_nothing_again(reader: Reader, engine: Engine, data: 
     again = Reader(engine, data, tmp_path).read(SINGLES["voice"])[1]
     assert first == again and len(first) == 6 and 0 <= BY_NAME["voice"].count(reader)[1].value <= 1
     assert (tmp_path / "voice-test.jsonl").read_text().startswith(stored[:-20])
+
+
+def test_a_crowd_reads_what_one_engine_reads(
+    reader: Reader, tiny_bundle: Path, smoke_run: Path, tmp_path: Path
+) -> None:
+    """Two processes, the same records in the same order; what goes wrong in one of them is said as it would be here."""
+    one = reader.read(SINGLES["voice"])[1]
+    with Crowd(tiny_bundle, 2, smoke_run / "smoke-data/tiny.gguf") as crowd:
+        others = replace(reader, out=tmp_path / "crowd", known={}, crowd=crowd.segments)
+        others.out.mkdir()
+        assert others.read(SINGLES["voice"])[1] == one
+        with pytest.raises(AffectError, match="dance") as caught:
+            list(crowd.segments(replace(SINGLES["voice"], labels=("dance",)), reader.items(SINGLES["voice"])))
+        assert caught.value.code == "bad_labels"
 
 
 def test_an_ablation_takes_the_information_away(engine: Engine, reader: Reader) -> None:

@@ -15,6 +15,7 @@ from models.language import Tokenizer, lora_state
 from tests.conftest import QUICK
 from trainer.config import StageConfig
 from trainer.datasets import load
+from trainer.folds import leave_out
 from trainer.heads import write_heads
 from trainer.loop import Log, run_stage
 from trainer.reasons import KEYWORDS
@@ -163,6 +164,23 @@ def test_what_direct_heads_say_is_written_down(smoke_run: Path) -> None:
             assert all(max(rows[f"face-{n}"], key=rows[f"face-{n}"].__getitem__) == LABELS[read[n]] for n in faces)
     with pytest.raises(AffectError, match=r"has no face.safetensors"):
         write_heads(replace(room, folder=data))
+
+
+def test_actors_who_are_left_out_are_read(smoke_run: Path, tmp_path: Path) -> None:
+    """Each actor is read once, by a model that never heard them; a second call finds the models made."""
+    room = reopened(smoke_run)
+    voices = room.corpus.voices
+    groups = [str(n % 3 + 9) for n in range(len(voices.labels))]
+    brief = replace(room.config, train=replace(room.config.train, voice=StageConfig(steps=2, batch=4, warmup=1)))
+    room = replace(
+        room, config=brief, folder=tmp_path, corpus=replace(room.corpus, voices=replace(voices, groups=groups))
+    )
+    found = list(leave_out(room, 2))
+    assert [fold.actors for fold in found] == [("9", "10"), ("11",)]
+    assert [fold.n for fold in found] == [sum(g in fold.actors for g in groups) for fold in found]
+    assert list(leave_out(room, 2)) == found and not (tmp_path / "voice.safetensors").exists()
+    with pytest.raises(AffectError, match="3 actors make no two folds of 3"):
+        list(leave_out(room, 3))
 
 
 def reopened(folder: Path) -> Room:
