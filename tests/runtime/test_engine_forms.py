@@ -174,12 +174,12 @@ def test_senses_that_agree_when_asked_alone_are_none(load: Load, monkeypatch: py
 
 
 def test_drawn_words_are_the_clips_own(load: Load) -> None:
-    """The same input is told alike, another one in other words; the likeliest words need no draw; labels never do."""
-    drawn, likeliest = load(wording="drawn"), load(wording="likeliest")
-    told = [drawn.read_items(None, None, words) for words in (WORDS, WORDS, f"{WORDS} really")]
-    assert told[0] == told[1] and told[0].reason != told[2].reason
-    plain = likeliest.read_items(None, None, WORDS)
-    assert plain.reason != told[0].reason and plain.labels == told[0].labels
+    """The same input is told alike, others in words that the likeliest are not all of; labels are never drawn."""
+    lines = [f"{WORDS} {more}" for more in ("", "really", "again", "my friend")]
+    first, again = ([engine.read_items(None, None, line) for line in lines] for engine in [load(wording="drawn")] * 2)
+    plain = [load(wording="likeliest").read_items(None, None, line) for line in lines]
+    assert first == again and [one.reason for one in first] != [one.reason for one in plain]
+    assert [one.labels for one in first] == [one.labels for one in plain]
 
 
 # --- whole frames -------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from runtime.quality import (
     agreeing,
     all_three,
     conflicting,
+    segment,
     standard,
     swapped,
 )
@@ -255,8 +256,8 @@ def test_late_fusion_is_asked_on_the_same_items(known: Known) -> None:
 def test_an_item_is_read_from_a_film(engine: Engine, reader: Reader) -> None:
     """As a user's file is: its subtitle is the transcript, its sound the voice."""
     item = Item("a", None, reader.items(SINGLES["voice"])[0].wave, "table and river", ("sad",))
-    segment = reader.segment(room.FILMED, item)
-    assert segment.transcript == "table and river" and "visual" in segment.missing
+    found = segment(engine, room.FILMED, item)
+    assert found.transcript == "table and river" and "visual" in found.missing
 
 
 def test_named_labels_and_conflicts_are_counted() -> None:
