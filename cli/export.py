@@ -43,6 +43,30 @@ def build(
 
 
 @app.command()
+def calibrate(
+    bundle: Annotated[str, typer.Argument(help="bundle, by name or folder; its manifest is rewritten")],
+    data: Annotated[Path, typer.Option(help="prepared folder, from `affect-train data`")] = Path("data/nano"),
+    threads: Annotated[int | None, typer.Option(min=1, help="threads")] = None,
+    language: Annotated[
+        Path | None, typer.Option(help="the language model's GGUF, when its package is not here")
+    ] = None,
+) -> None:
+    """Measure on the validation parts how certain a bundle may be and when it names a second label."""
+    from export.calibrate import calibrate as measure  # isort: skip  # llama.cpp before numpy
+    from rich.console import Console
+
+    from cli.bench import show
+    from runtime.engine import Engine
+
+    with Console(stderr=True).status("") as status:
+        engine = Engine.load(bundle, threads=threads, language_model=language)
+        found = measure(engine, data, partial(show, status))
+    for kind, one in found.items():
+        named = f"  second label from {one.second_from:.2f}" if "+" in kind else ""
+        typer.echo(f"{kind:18} temperature {one.temperature:.2f}{named}")
+
+
+@app.command()
 def card(
     bundle: Annotated[str, typer.Argument(help="bundle, by name or folder; its card is rewritten")],
     data: Annotated[Path, typer.Option(help="prepared folder, from `affect-train data`")] = Path("data/nano"),

@@ -66,22 +66,6 @@ def run(
 
 
 @app.command()
-def calibrate(
-    run: Annotated[Path, typer.Argument(help="folder of a run that is through")],
-    data: Annotated[Path, typer.Option(help="prepared folder, from `affect-train data`")] = Path("data/nano"),
-    language: Annotated[
-        Path | None, typer.Option(help="the language model's GGUF, when its package is not here")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-) -> None:
-    """Measure a run's temperatures and second labels on the validation part again; `run` does it by itself."""
-    from trainer.run import reopen
-    from trainer.stages import calibrate as measure
-
-    measure(reopen(run, data, device, say, language))
-
-
-@app.command()
 def heads(
     run: Annotated[Path, typer.Argument(help="folder of a run, with its stages' files")],
     data: Annotated[Path, typer.Option(help="prepared folder, where what they say is written")] = Path("data/nano"),

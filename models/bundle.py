@@ -160,7 +160,18 @@ def write_manifest(folder: Path, spec: Mapping[str, Any]) -> None:
         if not given.get(name, {}).get("licence"):
             raise AffectError(f"{name} has no licence", 'say it in spec["files"]', "bad_bundle")
     files = {name: {**given[name], **fingerprint(folder / name)} for name in present}
-    whole = {**spec, "schema_version": SCHEMA_VERSION, "files": files}
+    _write(folder, {**spec, "schema_version": SCHEMA_VERSION, "files": files})
+
+
+def change_manifest(bundle: Bundle, changes: Mapping[str, Any]) -> None:
+    """Writes other values of some keys into a bundle's `affect.json`; its files and their hashes stay.
+
+    Raises AffectError `bad_bundle` for a spec that `load_bundle` would refuse.
+    """
+    _write(bundle.path, {**bundle.spec, **changes})
+
+
+def _write(folder: Path, whole: Mapping[str, Any]) -> None:
     _check_spec(whole)
     text = json.dumps(whole, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False) + "\n"
     partial = folder / f".{MANIFEST}.partial"

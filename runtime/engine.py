@@ -35,7 +35,7 @@ from models.sound import SAMPLE_RATE, VoiceMeasures, is_silent, spoken_span
 from models.tongues import is_english
 from runtime.encoders import Encoders
 from runtime.merged import is_slow, merged_model
-from runtime.reply import Event, Writer, nothing
+from runtime.reply import Asked, Event, Writer, nothing
 from runtime.speech import Speech, asr_available, somebody_speaks
 
 GRAPHS = ("vision.frame", "vision.clip", "audio.window", "audio.clip")
@@ -248,17 +248,32 @@ class Engine:
         them as `faces`, uint8 [T, H, W, 3] RGB. `only_labels` stops the reply after the labels; soft tokens of the modalities
         in `blank` are set to zero (for the ablation)."""
         watch = Stopwatch(time.perf_counter())
+        inputs = self.inputs(faces, wave, words, blank)
+        segment = self.segment(inputs, self.wanted(labels), watch, None, only_labels)
+        values = measured(inputs)
+        return replace(
+            segment, clues={k: tuple(replace(c, values=values[k]) for c in v) for k, v in segment.clues.items()}
+        )
+
+    def inputs(
+        self, faces: np.ndarray | None, wave: np.ndarray | None, words: str | None, blank: Sequence[str] = ()
+    ) -> Inputs:
+        """What a segment is read from, as `read_items` gets it."""
         look = self.look if self.bundle.spec["picture"] == "frame" else partial(see, self.finder)
         seen = None if faces is None else look(faces)
         heard = self.hear(wave)
         soft = self.soft_tokens(seen, heard)
         soft = {name: np.zeros_like(value) if name in blank else value for name, value in soft.items()}
-        present = Present(seen is not None, heard is not None, clean_words(words))
-        inputs = Inputs(soft, present, seen, heard)
-        segment = self.segment(inputs, self.wanted(labels), watch, None, only_labels)
-        values = measured(inputs)
-        return replace(
-            segment, clues={k: tuple(replace(c, values=values[k]) for c in v) for k, v in segment.clues.items()}
+        return Inputs(soft, Present(seen is not None, heard is not None, clean_words(words)), seen, heard)
+
+    def asked(self, faces: np.ndarray | None, wave: np.ndarray | None, words: str | None) -> Asked | None:
+        """What the language model answers before any calibration, for `read_items`' inputs; None without any of them."""
+        inputs = self.inputs(faces, wave, words)
+        if not inputs.present.modalities:
+            return None
+        self.language.prefill(self.prompt(inputs, inputs.present))
+        return self.writer.asked(
+            inputs.present, lambda sense: self.language.aside(self.prompt(inputs, inputs.present.only(sense)))
         )
 
     def selfcheck(self) -> list[str]:

@@ -126,6 +126,7 @@ class Language:
         self.words = int(llama.llama_vocab_n_tokens(self.vocabulary))
         self.ends = [i for i in range(self.words) if llama.llama_vocab_is_eog(self.vocabulary, i)]
         self.pace = None if gpu else Pace.of(threads)
+        self.pieces: dict[int, bytes] = {}
         self.head: np.ndarray | None = None
         self.position, self.pending = 0, list[int]()
         self.last = np.empty(0, np.float32)
@@ -153,7 +154,13 @@ class Language:
 
     def text(self, ids: Sequence[int]) -> str:
         """The tokens' text; control tokens have none."""
-        return b"".join(map(self._piece, ids)).decode("utf-8", "replace")
+        return b"".join(map(self.piece, ids)).decode("utf-8", "replace")
+
+    def piece(self, token: int) -> bytes:
+        """A token's bytes, which may be less than a letter; a control token has none."""
+        if token not in self.pieces:
+            self.pieces[token] = self._piece(token)
+        return self.pieces[token]
 
     def _piece(self, token: int, room: int = 64) -> bytes:
         data = ctypes.create_string_buffer(room)
@@ -318,21 +325,35 @@ class Language:
         stop: set[int],
         stop_event: Callable[[], bool] | None = None,
         rng: np.random.Generator | None = None,
+        allows: Callable[[bytes], bool] | None = None,
     ) -> Iterator[int]:
         """Tokens, yielded one by one, up to a token of `stop` or one that ends the reply: the likeliest ones, or drawn with
-        `rng` from those that are at least MIN_P as likely as the likeliest (min-p sampling, arXiv 2407.01082).
+        `rng` from those that are at least MIN_P as likely as the likeliest (min-p sampling, arXiv 2407.01082); only those
+        whose bytes `allows` takes.
 
         That last token is neither yielded nor in the cache: what comes next is fed. A full context ends the text, and
-        so does `stop_event`, asked before each token.
+        so do `stop_event`, asked before each token, and a place where no token is allowed.
         """
         for _ in range(max_tokens):
             if self.position + len(self.pending) >= self.context or (stop_event and stop_event()):
                 return
-            token = int(self.logits().argmax()) if rng is None else drawn(self.logits(), rng)
-            if token in stop or token in self.ends:
+            token = self._next(rng, allows)
+            if token is None or token in stop or token in self.ends:
                 return
             self.pending.append(token)
             yield token
+
+    def _next(self, rng: np.random.Generator | None, allows: Callable[[bytes], bool] | None) -> int | None:
+        """The next token, None where none is allowed."""
+        logits = self.logits()
+        if allows is None:
+            return int(logits.argmax()) if rng is None else drawn(logits, rng)
+        for count in (*LIKELY, self.words):
+            likely = np.sort(np.argpartition(logits, -count)[-count:]) if count < self.words else np.arange(self.words)
+            ids = [token for token in likely.tolist() if allows(self.piece(token))]
+            if ids:
+                return ids[int(logits[ids].argmax()) if rng is None else drawn(logits[ids], rng)]
+        return None
 
     def _drop_after(self, position: int) -> None:
         """Forgets the cache from a position on."""

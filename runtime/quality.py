@@ -13,6 +13,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -131,10 +132,14 @@ class Reader:
     def pools(self, right: bool) -> dict[str, dict[str, list[Item]]]:
         """Single inputs by sense and label; only those that are read rightly when alone, if `right`."""
         found: dict[str, dict[str, list[Item]]] = {sense: {} for sense in SENSES.values()}
-        for item, record in self.singles().values():
-            if not right or best(record, SEVEN) == item.labels[0]:
+        for item in self.rightly() if right else chain(*map(self.items, SINGLES.values())):
+            if item.labels[0] in SEVEN:
                 found[SENSES[item.id.split("-")[0]]].setdefault(item.labels[0], []).append(item)
         return found
+
+    def rightly(self) -> list[Item]:
+        """Single inputs that are read rightly when alone."""
+        return [item for item, record in self.singles().values() if best(record, SEVEN) == item.labels[0]]
 
 
 def segment(engine: Engine, task: Task, item: Item) -> Segment:
@@ -173,9 +178,13 @@ INPUTS = ("faces", "wave", "words")
 
 def all_three(reader: Reader, count: int) -> list[Item]:
     """A face, a voice and a line of one feeling; the seven shared feelings in turn."""
+    return of_one_feeling(reader, ("visual", "audio", "text"), count)
+
+
+def of_one_feeling(reader: Reader, senses: Sequence[str], count: int) -> list[Item]:
+    """Inputs of some senses that show one feeling, however they are read when alone; the seven shared feelings in turn."""
     pools, rng = reader.pools(right=False), random.Random(2)
-    labels = [label for label in SEVEN if all(label in pool for pool in pools.values())]
-    senses = ("visual", "audio", "text")
+    labels = [label for label in SEVEN if all(label in pools[sense] for sense in senses)]
     return [together([rng.choice(pools[s][labels[n % len(labels)]]) for s in senses]) for n in range(count)]
 
 

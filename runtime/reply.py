@@ -5,7 +5,7 @@ Knows the language model and the wording of replies; nothing of clips, encoders 
 
 from __future__ import annotations
 
-from runtime.language import Language  # isort: skip  # llama.cpp before numpy
+from runtime.language import Language, log_softmax  # isort: skip  # llama.cpp before numpy
 
 import math
 import time
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from models.calibration import Calibration, softmax
 from models.prompt import (
     CONTENT_TOKENS,
     LABELS_HEADING,
@@ -28,6 +29,7 @@ from models.prompt import (
     split_labels,
 )
 from models.reading import Clue, Label, Segment
+from runtime.quoting import Quoting
 
 LABEL_TOKENS = 160  # the grammar ends sooner: three open labels, letter by letter
 Event = Callable[[str, Any], None]
@@ -41,6 +43,15 @@ class Found:
     scores: Mapping[str, float]
     named: tuple[str, ...]
     conflict: Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Log-probabilities [labels] of the first label by set of inputs (all, and each alone), not calibrated, and the
+    probability that a second one follows."""
+
+    scores: Mapping[str, np.ndarray]
+    second: float
 
 
 @dataclass
@@ -100,28 +111,43 @@ class Writer:
 
     def closed(self, present: Present, allowed: Sequence[str], ask: Ask) -> Found:
         """Calibrated probabilities over the allowed labels, from the language model's own first label token; named ones."""
-        tokens = [self.language.tokenize(f" {label}") for label in allowed]
-        scores = self.language.scores(tokens)
-        heat = float(self.spec["temperatures"].get(present.key, 1.0))
-        weights = np.exp((scores - scores.max()) / heat)
+        scores = self.first(allowed) / Calibration.of(self.spec, present.key).temperature
         place = int(scores.argmax())
-        self.language.feed(tokens[place])
+        self.language.feed(self.language.tokenize(f" {allowed[place]}"))
         alone = self.alone(present, allowed, ask) if self.wavers(present) else {}
         differ = len(set(alone.values())) > 1
         others = [label for label in dict.fromkeys(alone.values() if differ else allowed) if label != allowed[place]]
         rest = self.language.choose(rest_grammar(others, least=int(differ)), LABEL_TOKENS)
-        chances = dict(zip(allowed, (weights / weights.sum()).tolist(), strict=True))
+        chances = dict(zip(allowed, softmax(scores).tolist(), strict=True))
         named = split_labels(allowed[place] + self.language.text(rest))
         return Found(chances, named, alone if differ else None)
 
+    def asked(self, present: Present, ask: Ask) -> Asked:
+        """What calibration is measured on: scores of the bundle's labels for all inputs and for each alone, and a second
+        label's probability after the one that a reading would name."""
+        labels = self.spec["labels"]
+        first = [self.language.tokenize(f" {label}")[0] for label in labels]
+        scores = {sense: log_softmax(ask(sense))[first] for sense in present.modalities}
+        scores[present.key] = self.first(labels)
+        self.language.feed(self.language.tokenize(f" {labels[int(scores[present.key].argmax())]}"))
+        return Asked(scores, self.second())
+
+    def first(self, allowed: Sequence[str]) -> np.ndarray:
+        """Log-probabilities of the allowed labels coming next."""
+        return self.language.scores([self.language.tokenize(f" {label}") for label in allowed]).astype(float)
+
     def wavers(self, present: Present) -> bool:
         """Whether several senses give a reply that may go on after its first label, which was fed: the bundle's calibration
-        says from which probability on, of that or the line's end."""
+        says from which probability on."""
         if len(present.modalities) < 2 or self.spec["reply_form"] == "prose":
             return False
-        more, end = (float(self.language.logits()[self.language.tokenize(text)[0]]) for text in (",", "\n"))
-        wanted = float(self.spec["second_from"].get(present.key, 0.5))
-        return more - end >= math.log(wanted / (1 - wanted))
+        return self.second() >= Calibration.of(self.spec, present.key).second_from
+
+    def second(self) -> float:
+        """The probability that another label follows, of that or the line's end."""
+        logits = self.language.logits()
+        more, end = (float(logits[self.language.tokenize(text)[0]]) for text in (",", "\n"))
+        return 1 / (1 + math.exp(min(end - more, 700)))
 
     def alone(self, present: Present, allowed: Sequence[str], ask: Ask) -> dict[str, str]:
         """What each sense is read as without the others, by the label's first token."""
@@ -151,25 +177,28 @@ class Writer:
         lines: dict[str, str] = {}
         for index, (name, heading) in enumerate(headings(present)):
             forced = [*(self.newline if index else []), *self.language.tokenize(heading)]
-            lines[name] = self.line(forced, CONTENT_TOKENS, set(self.newline), say)
+            lines[name] = self.line(forced, CONTENT_TOKENS, set(self.newline), say, Quoting(present.words))
         return Reply(named, {k: v for k, v in lines.items() if k != "conclusion"}, lines["conclusion"])
 
-    def line(self, forced: Sequence[int], most: int, stop: set[int], say: Event) -> str:
-        """What follows the forced tokens, up to one of `stop`; counted and timed."""
+    def line(self, forced: Sequence[int], most: int, stop: set[int], say: Event, quoting: Quoting | None = None) -> str:
+        """What follows the forced tokens, up to one of `stop`; counted and timed. Free words but for its quotations."""
         began = time.perf_counter()
         self.language.feed(forced)
         written: list[int] = []
-        for piece in self.pieces(most, stop, written):
+        for piece in self.pieces(most, stop, written, quoting):
             say("words", piece)
         self.tokens += len(written)
         self.seconds += time.perf_counter() - began
         return self.language.text(written).strip()
 
-    def pieces(self, most: int, stop: set[int], written: list[int]) -> Iterator[str]:
+    def pieces(self, most: int, stop: set[int], written: list[int], quoting: Quoting | None) -> Iterator[str]:
         """The text of a line as it forms; its tokens are gathered in `written`."""
         shown = ""
-        for token in self.language.write(most, stop, self.stopped, self.rng):
+        allows = None if quoting is None else quoting.allows
+        for token in self.language.write(most, stop, self.stopped, self.rng, allows):
             written.append(token)
+            if quoting is not None:
+                quoting.add(self.language.piece(token))
             text = self.language.text(written)
             if not text.endswith("\ufffd"):  # a letter of several tokens is not whole yet
                 yield text[len(shown) :]

@@ -19,6 +19,7 @@ from models.emotions import LABELS
 from models.errors import AffectError
 from models.items import Item
 from models.metrics import METRICS, Counts, calibration, confusion, ratio, share
+from models.prompt import clean_words
 from runtime.fusion import fused, truth
 
 SAMPLE = 500  # items of the rows beside the headline ones
@@ -194,9 +195,10 @@ def invented(items: Sequence[Item], records: Sequence[Record]) -> Counts:
 
 
 def quoted(items: Sequence[Item], records: Sequence[Record]) -> Counts:
-    """Of all quotations the share that stands in the words, letter by letter."""
-    pairs = [(quote, item.words or "") for item, r in zip(items, records, strict=True) for quote in quotes(r["reason"])]
-    return ratio([quote in " ".join(words.split()) for quote, words in pairs], [1] * len(pairs))
+    """Of all quotations the share that stands in the words as the model gets them, letter by letter."""
+    told = [(r["reason"], clean_words(item.words) or "") for item, r in zip(items, records, strict=True)]
+    hits = [quote in words for reason, words in told for quote in quotes(reason)]
+    return ratio(hits, [1] * len(hits))
 
 
 def overlong(items: Sequence[Item], records: Sequence[Record], most: int = 80) -> Counts:

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from models import checkpoint
 from models.affect import AffectGPT, Batch, MeasureTokens, total_loss
+from models.calibration import second_from
 from models.clues import FACE, VOICE, level
 from models.config import AffectConfig
 from models.emotions import LABELS
@@ -44,8 +45,6 @@ from trainer.start import fill, whole_state
 
 STAGES = ("voice", "teacher", "face", "joint", "refine")
 SOFTEN = 2.0  # temperature at which a teacher is followed
-# share of agreeing inputs that may get a second label, by how many they are: in half of the pairs one is misread when alone
-MISREAD = {2: 0.25, 3: 0.10}
 
 
 @dataclass
@@ -504,12 +503,6 @@ def differ_alone(examiner: Examiner, items: Sequence[Item]) -> Tensor:
     return torch.tensor([len(labels) > 1 for labels in found])
 
 
-def second_from(chances: Tensor, differ: Tensor, misread: float) -> float:
-    """From which probability of a second label on each sense is asked alone, in .02 to .5: the lowest that gives no larger
-    share of agreeing inputs one. `chances` [n] are those of inputs that agree, `differ` [n] whether their senses alone do not."""
-    return float(torch.where(differ, chances, 0).quantile(1 - misread).clamp(0.02, 0.5))
-
-
 def finish(room: Room, name: str, examiner: Examiner) -> dict[str, Any]:
     """Validation figures, and for each set of inputs a temperature and what names a second label."""
     facts: dict[str, Any] = {"temperatures": {}, "second_from": {}, "validation": {}}
@@ -523,23 +516,11 @@ def finish(room: Room, name: str, examiner: Examiner) -> dict[str, Any]:
                 for item, n in zip(items, logits.argmax(1), strict=True)
             ]
             chances, differ = examiner.second(own), differ_alone(examiner, items)
-            facts["second_from"][kind] = second_from(chances, differ, MISREAD[kind.count("+") + 1])
+            facts["second_from"][kind] = second_from(chances.numpy(), differ.numpy(), kind)
         facts["validation"][kind] = figures(items, logits)
         chosen = {key: facts[key][kind] for key in ("temperatures", "second_from") if kind in facts[key]}
         room.log(stage=name, validation=kind, **chosen, **facts["validation"][kind])
     return facts
-
-
-def calibrate(room: Room) -> None:
-    """The last step of a whole run once more, on the checkpoint that it left: after another rule or other validation data.
-
-    Raises AffectError `not_found`, `bad_checkpoint` or `other_network`.
-    """
-    made = checkpoint.load(room.folder)
-    model = network(room.config.model, room.language, room.device)
-    fill(model, made.state, f"checkpoint {room.folder.name}")
-    facts = finish(room, "calibrate", Examiner(model.to(room.device), Feeder(room), Tokenizer(room.language)))
-    checkpoint.save(room.folder, replace(made, facts={**made.facts, **facts}))
 
 
 def figures(items: Sequence[Item], logits: Tensor) -> dict[str, float]:

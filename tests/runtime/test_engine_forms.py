@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 
 from cli.view import panel
 from models.bundle import EMBEDDED, MANIFEST, fingerprint
+from models.clues import quotes
 from models.errors import AffectError
 from models.reading import Reading
 from tests.media_files import make_film
@@ -180,6 +181,14 @@ def test_drawn_words_are_the_clips_own(load: Load) -> None:
     plain = [load(wording="likeliest").read_items(None, None, line) for line in lines]
     assert first == again and [one.reason for one in first] != [one.reason for one in plain]
     assert [one.labels for one in first] == [one.labels for one in plain]
+
+
+def test_quotations_stand_in_the_words(load: Load) -> None:
+    """Letter by letter, though the words are drawn and some are rare."""
+    lines = [f"{name} and {WORDS} in Xyqtl-{n}" for n, name in enumerate(("Zorbly", "naïve Ünal", "McGrubbins"))]
+    engine = load(wording="drawn")
+    told = [quotes(engine.read_items(None, None, line).reason) for line in lines]
+    assert all(told) and all(quote in line for line, found in zip(lines, told, strict=True) for quote in found)
 
 
 # --- whole frames -------------------------------------------------------------------------------------------------

@@ -152,6 +152,20 @@ def test_writing_is_greedy_and_stops_where_told(language: Language, model: tiny.
     assert np.abs(language.logits() - logits_after(model, [*ids, *cut, 7, 8])).max() <= 1e-4
 
 
+def test_only_what_is_allowed_is_written(language: Language) -> None:
+    """The likeliest of the allowed tokens, however unlikely; drawn ones, too; where there is none the text ends."""
+    language.feed(some_ids(10))
+    place, wanted = language.mark(), {language.piece(token) for token in some_ids(3)}
+    for rng in (None, np.random.default_rng(0)):
+        written = list(language.write(6, set(), None, rng, lambda piece: piece in wanted))
+        assert len(written) == 6 and {language.piece(token) for token in written} <= wanted
+        language.go_back(place)
+    first = max(range(language.words), key=lambda token: (language.piece(token) in wanted, place[1][token]))
+    assert next(language.write(1, set(), None, None, lambda piece: piece in wanted)) == first
+    language.go_back(place)
+    assert not list(language.write(6, set(), None, None, lambda piece: False))
+
+
 def test_writing_stops_at_once_when_asked(language: Language) -> None:
     language.feed(some_ids(4))
     asked = iter((False, False, True))

@@ -28,7 +28,6 @@ from trainer.mixture import BLEND, Composer, norm_of, only
 from trainer.reasons import KEYWORDS
 from trainer.schedule import rate
 from trainer.smoke import make_smoke_data
-from trainer.stages import MISREAD, second_from
 
 
 @pytest.fixture(scope="module")
@@ -119,17 +118,6 @@ def test_one_sense_of_an_item_is_read_without_the_others(composer: Composer) -> 
     assert all(part.present.modalities == (sense,) and part.label == item.label for sense, part in alone.items())
     assert (alone["visual"].face, alone["audio"].voice) == (item.face, item.voice)
     assert alone["text"].present.words == item.present.words and alone["text"].face is alone["text"].voice is None
-
-
-def test_few_agreeing_inputs_get_a_second_label() -> None:
-    """The threshold lets through the share that it may of those whose senses differ alone, and keeps within its bounds."""
-    chances = torch.linspace(0, 0.45, 201)
-    for misread in MISREAD.values():
-        for differ in (torch.ones(201, dtype=torch.bool), torch.arange(201) % 3 == 0):
-            named = differ & (chances >= second_from(chances, differ, misread))
-            assert float(named.float().mean()) == pytest.approx(misread, abs=0.01)
-        assert second_from(chances, torch.zeros(201, dtype=torch.bool), misread) == pytest.approx(0.02)
-        assert second_from(torch.ones(9), torch.ones(9, dtype=torch.bool), misread) == 0.5
 
 
 def test_quotes_stand_in_the_line_to_the_letter(composer: Composer) -> None:

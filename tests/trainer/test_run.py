@@ -1,7 +1,6 @@
 """Training end to end in small: all stages run, a stopped run goes on exactly, mistakes are said."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from trainer.loop import Log, run_stage
 from trainer.reasons import KEYWORDS
 from trainer.run import reopen, resolve, train
 from trainer.smoke import SMOKE
-from trainer.stages import STAGES, Room, build, calibrate, following, load_trained, readings
+from trainer.stages import STAGES, Room, build, following, load_trained, readings
 
 
 def go(out: Path, *overrides: str, resume: bool = False, chosen: tuple[str, ...] | None = None) -> None:
@@ -133,20 +132,6 @@ def test_a_teacher_is_followed() -> None:
     wanted = (teacher(x) / 2).softmax(1) - 0.25
     assert logits.grad is not None and torch.allclose(-logits.grad.sign(), wanted.sign())
     assert teacher.weight.grad is None
-
-
-def test_calibration_can_be_measured_again(smoke_run: Path, tmp_path: Path) -> None:
-    """Of a run that has just been made nothing changes; a checkpoint without any gets the whole of it, and keeps its weights."""
-    folder = tmp_path / "run"
-    shutil.copytree(smoke_run, folder, symlinks=True)
-    made = checkpoint.load(folder)
-    checkpoint.save(folder, replace(made, facts={k: v for k, v in made.facts.items() if k != "second_from"}))
-    calibrate(reopened(folder))
-    again = checkpoint.load(folder)
-    assert again.facts["second_from"] == pytest.approx(made.facts["second_from"], abs=1e-4)
-    assert again.facts["temperatures"] == pytest.approx(made.facts["temperatures"], abs=1e-4)
-    assert again.facts.keys() == made.facts.keys()
-    assert all(torch.equal(again.state[name], value) for name, value in made.state.items())
 
 
 def test_what_direct_heads_say_is_written_down(smoke_run: Path) -> None:
