@@ -205,8 +205,9 @@ print(json.dumps(found))
 """
 
 LLAMA = """
-import llama_cpp, json
-print(json.dumps([llama_cpp.__version__, bool(llama_cpp.llama_supports_gpu_offload())]))
+from runtime.llama import llama
+import json
+print(json.dumps([llama.__version__, bool(llama.llama_supports_gpu_offload())]))
 """
 
 SELFCHECK = """

@@ -35,8 +35,6 @@ FLAGS = (
     "-DLLAVA_BUILD=OFF",
     "-DLLAMA_OPENSSL=OFF",
 )  # picture models and TLS: 53 of 193 steps that we never call
-# A compiler may link its own C++ runtime into the libraries; seen from outside it would clash with ONNX Runtime's.
-LINUX_FLAGS = ("-DCMAKE_SHARED_LINKER_FLAGS=-Wl,--exclude-libs,ALL",)
 CUDA_FLAGS = ("-DGGML_CUDA=ON",)
 SECONDS_BETWEEN = 20
 PROBE = "#include <cstdint>\n#include <stdio.h>\n#include <thread>\n#include <vector>\nint main() { return 0; }\n"
@@ -58,8 +56,7 @@ class Build:
     @property
     def flags(self) -> str:
         """The CMAKE_ARGS of this build."""
-        linux = LINUX_FLAGS if sys.platform == "linux" else ()
-        return " ".join([*FLAGS, *linux, *(CUDA_FLAGS if self.cuda else ()), *shlex.split(self.extra_flags)])
+        return " ".join([*FLAGS, *(CUDA_FLAGS if self.cuda else ()), *shlex.split(self.extra_flags)])
 
     @property
     def folder(self) -> str:

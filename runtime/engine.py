@@ -53,10 +53,11 @@ def choose_device(name: str) -> str:
         raise AffectError(f"no such device: {name}", "auto, cpu or cuda", "bad_device")
     if name != "auto":
         return name
-    import llama_cpp
     import onnxruntime
 
-    card = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and llama_cpp.llama_supports_gpu_offload()
+    from runtime.llama import llama
+
+    card = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and llama.llama_supports_gpu_offload()
     return "cuda" if card else "cpu"
 
 

@@ -2,8 +2,6 @@
 
 A prompt is a batch of embeddings, text and soft tokens alike; its constant head stays in the KV cache between prompts.
 Knows ids, embeddings and grammars; nothing of clips, labels or what a prompt says.
-
-llama_cpp is imported before numpy: on some machines the other order crashes, two C++ runtimes clash.
 """
 
 from __future__ import annotations
@@ -17,11 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import llama_cpp as llama
 import numpy as np
 
 from models.errors import AffectError
 from models.gguf import EMBEDDINGS, Gguf, Tensor
+from runtime.llama import llama
 from runtime.pace import Pace
 
 SEQUENCES = 64  # the prompt's own and up to 63 candidates that share it
