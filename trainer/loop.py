@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from trainer.config import StageConfig
 from trainer.schedule import groups, set_rate
 
-Step = Callable[[int, Generator], Tensor]
+Step = Callable[[int, Generator], Iterator[Tensor]]  # the losses of a batch's parts, which add up
 
 
 class Log:
@@ -55,15 +55,14 @@ def run_stage(
         set_rate(optimizer, step, stage)
         generator = Generator(device).manual_seed(seed * 1_000_003 + step)
         torch.manual_seed(seed * 1_000_003 + step)
-        loss = loss_of(step, generator)
-        loss.backward()
+        loss = summed(loss_of(step, generator), device)
         trained = [p for p in module.parameters() if p.grad is not None]
         nn.utils.clip_grad_norm_(trained, stage.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if average:
             average.update(module)
-        recent.append(loss.detach())
+        recent.append(loss)
         if (step + 1) % stage.log_every == 0 or step + 1 == stage.steps:
             mean = torch.stack(recent).mean().item()
             log(stage=name, step=step + 1, loss=mean, seconds=time.monotonic() - began)
@@ -74,6 +73,15 @@ def run_stage(
     if average:
         average.copy_to(module)
     path.unlink(missing_ok=True)
+
+
+def summed(parts: Iterator[Tensor], device: torch.device) -> Tensor:
+    """The sum of a batch's losses, each backpropagated as soon as it is there: memory holds one part's graph at a time."""
+    total = torch.zeros((), device=device)
+    for loss in parts:
+        loss.backward()
+        total += loss.detach()
+    return total
 
 
 def optimizer_of(parameters: list[dict[str, object]], stage: StageConfig) -> torch.optim.Optimizer:

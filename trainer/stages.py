@@ -133,12 +133,13 @@ def train_voice(room: Room) -> None:
     waves, targets = on_device(voices, voices.rows("train"), room.device)
     chances = (1.0 / torch.bincount(targets, minlength=len(LABELS)).float().clamp(min=1))[targets]
 
-    def loss(step: int, generator: Generator) -> Tensor:
+    def loss(step: int, generator: Generator) -> Iterator[Tensor]:
         rows = torch.multinomial(chances, stage.batch, replacement=True, generator=generator)
         mel = mel_of(augment.augment_waves(augment.to_waves(waves[rows]), generator))
         mel = augment.mask_mel(augment.warp_mel(mel, generator), generator)
         with room.autocast():
-            return mixed_loss(head, mel, targets[rows], stage, generator)
+            mixed = mixed_loss(head, mel, targets[rows], stage, generator)
+        yield mixed
 
     layers = room.config.model.audio.layers
     lr_of = {"encoder.": stage.lr * stage.layer_decay**layers, "norm.": 1e-3, "out.": 1e-3}
@@ -181,14 +182,15 @@ def teach_faces(room: Room, name: str, stage: StageConfig, teacher: Head | None)
     faces, head = room.corpus.faces, face_head(room)
     pixels, targets = on_device(faces, faces.rows("train"), room.device)
 
-    def loss(step: int, generator: Generator) -> Tensor:
+    def loss(step: int, generator: Generator) -> Iterator[Tensor]:
         rows = torch.randint(len(targets), (stage.batch,), device=room.device, generator=generator)
         x = augment.augment_faces(augment.to_pixels(pixels[rows]), generator)
         x = x.contiguous(memory_format=torch.channels_last)
         with room.autocast():
             logits = head(x)
             told = F.cross_entropy(logits, targets[rows], label_smoothing=stage.label_smoothing)
-            return told if teacher is None else told.lerp(following(logits, teacher, x), stage.distil)
+            whole = told if teacher is None else told.lerp(following(logits, teacher, x), stage.distil)
+        yield whole
 
     with torch.backends.cudnn.flags(enabled=True, benchmark=True):  # every batch has the same shape
         run_stage(name, head, stage, loss, room.folder, room.log, room.device, room.config.train.seed)
@@ -378,12 +380,13 @@ def teach(room: Room, name: str, stage: JointConfig, model: AffectGPT, seed: int
     composer = Composer(room.corpus, "train", stage.mixture, known)
     feed = Prefetch(composer, collator(model, tokenizer, stage.reason_weight, stage.parts), stage, seed)
 
-    def loss(step: int, generator: Generator) -> Tensor:
+    def loss(step: int, generator: Generator) -> Iterator[Tensor]:
         keep_frozen(model)
-        with room.autocast():
-            batches = [feeder(rows, generator) for rows in feed.at(step)]
-            sums = [total_loss(model(batch), batch.weights) for batch in batches]
-        return torch.stack(sums).sum() / stage.batch
+        for rows in feed.at(step):
+            with room.autocast():
+                batch = feeder(rows, generator)
+                part = total_loss(model(batch), batch.weights) / stage.batch
+            yield part
 
     lr_of = {"vision.": stage.qformer_lr, "audio.": stage.qformer_lr, "language.": stage.lr}
     lr_of |= {f"{branch}.soft.measure.": stage.measure_lr for branch in ("vision", "audio")}

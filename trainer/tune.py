@@ -9,7 +9,7 @@ clips can't tell a better one. Knows clips and networks; nothing of corpora.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -198,19 +198,15 @@ def learn(tuning: Tuning, examiner: Examiner, clips: Sequence[Kept], numbers: Se
     for branch in (model.vision, model.audio):
         branch.requires_grad_(config.learns == "all")
 
-    def loss(step: int, generator: Generator) -> Tensor:
+    def loss(step: int, generator: Generator) -> Iterator[Tensor]:
         keep_frozen(model)
         drawn = range(step * stage.batch, (step + 1) * stage.batch)
         items = [draw(config, clips, numbers, seed, number) for number in drawn]
-        sums: list[Tensor] = []
         for rows in collate(items):
-            if sums:  # one part's graph at a time: half the memory
-                sums[-1].backward()
-                sums[-1] = sums[-1].detach()
             with autocast(tuning.device):
                 batch = examiner.feeder(rows)
-                sums.append(total_loss(model(batch), batch.weights) / stage.batch)
-        return torch.stack(sums).sum()
+                part = total_loss(model(batch), batch.weights) / stage.batch
+            yield part
 
     rates = {"vision.": config.qformer_lr, "audio.": config.qformer_lr}
     run_stage(NAME, model, stage, loss, tuning.folder, tuning.log, tuning.device, seed, rates)

@@ -1,6 +1,7 @@
 """Training end to end in small: all stages run, a stopped run goes on exactly, mistakes are said."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from trainer.config import StageConfig
 from trainer.datasets import load
 from trainer.folds import leave_out
 from trainer.heads import write_heads
-from trainer.loop import Log, run_stage
+from trainer.loop import Log, run_stage, summed
 from trainer.reasons import KEYWORDS
 from trainer.run import reopen, resolve, train
 from trainer.smoke import SMOKE
@@ -105,10 +106,10 @@ def run_small(folder: Path, optimizer: str, stop_at: int | None = None) -> torch
     module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 1))
     stage = StageConfig(steps=12, batch=4, warmup=2, ema=0.9, save_every_s=0.0, optimizer=optimizer)
 
-    def loss(step: int, generator: torch.Generator) -> torch.Tensor:
+    def loss(step: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         if step == stop_at:
             raise StopError
-        return module(torch.randn(4, 4, generator=generator)).pow(2).mean()
+        yield module(torch.randn(4, 4, generator=generator)).pow(2).mean()
 
     run_stage("small", module, stage, loss, folder, Log(folder, print), torch.device("cpu"), 0)
     return torch.cat([value.flatten() for value in module.state_dict().values()])
@@ -121,6 +122,24 @@ def test_a_stopped_stage_goes_on_exactly(optimizer: str, tmp_path: Path) -> None
     with pytest.raises(StopError):
         run_small(tmp_path / "cut", optimizer, stop_at=7)
     assert torch.equal(run_small(tmp_path / "cut", optimizer), whole)
+
+
+def test_one_part_of_a_batch_is_in_memory_at_a_time() -> None:
+    """Each part's gradient is there before the next part is computed, and together they are those of the whole batch."""
+    module, rows, seen = torch.nn.Linear(4, 1), torch.randn(6, 4), []
+
+    def parts() -> Iterator[torch.Tensor]:
+        for part in rows.split(2):
+            seen.append(module.weight.grad is None)
+            yield module(part).pow(2).sum() / len(rows)
+
+    total = summed(parts(), torch.device("cpu"))
+    found = module.weight.grad
+    module.zero_grad(set_to_none=True)
+    whole = module(rows).pow(2).mean()
+    whole.backward()
+    assert seen == [True, False, False] and float(total) == pytest.approx(float(whole.detach()))
+    assert found is not None and module.weight.grad is not None and torch.allclose(found, module.weight.grad, atol=1e-6)
 
 
 def test_a_teacher_is_followed() -> None:
