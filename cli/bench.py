@@ -50,8 +50,8 @@ def quality(
     jobs: Annotated[int | None, typer.Option(min=1, help="engines side by side; one a core without, 4 at most")] = None,
 ) -> None:
     """Read known items with the exported bundle; print each figure with its n and its bar."""
-    from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
     from runtime.crowd import Crowd, crowd_size
+    from runtime.engine import Engine
     from runtime.quality import Reader
     from runtime.rows import choose_rows
 
@@ -85,10 +85,9 @@ def table_lacks(rows: Sequence[Row], reader: Reader) -> bool:
 
 def told(row: Row, count: int, counts: Counts) -> str:
     """One line of the table."""
-    low, high = counts.interval()
+    interval = "".join(f"{bound:7.3f}" for bound in counts.interval() or ())
     said = {True: "reached", False: "MISSED", None: ""}[row.reached(counts.value)]
-    value = f"{counts.value:>6.3f}  {low:6.3f}{high:7.3f}"
-    return f"{row.name:20}{count:>6}  {row.metric:12}{value}  {row.bar:10} {said}".rstrip()
+    return f"{row.name:20}{count:>6}  {row.metric:12}{counts.value:>6.3f} {interval:15} {row.bar:10} {said}".rstrip()
 
 
 @app.command()
@@ -101,8 +100,9 @@ def speed(
     hours: Annotated[bool, typer.Option("--hours/--no-hours", help="also a two-hour file, made first")] = False,
 ) -> None:
     """Time readings on this machine; medians of 5, with their bars."""
-    from runtime.speed import machine, measure  # isort: skip  # llama.cpp before numpy
     from rich.console import Console
+
+    from runtime.speed import machine, measure
 
     typer.echo(machine())
     with Console(stderr=True).status("") as status:

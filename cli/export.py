@@ -52,10 +52,10 @@ def calibrate(
     ] = None,
 ) -> None:
     """Measure on the validation parts how certain a bundle may be and when it names a second label."""
-    from export.calibrate import calibrate as measure  # isort: skip  # llama.cpp before numpy
     from rich.console import Console
 
     from cli.bench import show
+    from export.calibrate import calibrate as measure
     from runtime.engine import Engine
 
     with Console(stderr=True).status("") as status:
@@ -82,10 +82,10 @@ def card(
     ] = None,
 ) -> None:
     """Read known items with a bundle; write figures, confusions and calibration into its README.md."""
-    from export.measured import write_card  # isort: skip  # llama.cpp before numpy
     from rich.console import Console
 
     from cli.bench import show
+    from export.measured import write_card
     from runtime.engine import Engine
 
     names = rows.split(",") if rows else []

@@ -5,8 +5,6 @@ Changes the manifest's `temperatures` and `second_from`, and nothing else. Knows
 
 from __future__ import annotations
 
-from runtime.quality import PAIRS, SENSES, SINGLES, Reader, of_one_feeling, sample  # isort: skip  # llama.cpp before numpy
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from models.bundle import change_manifest
 from models.calibration import Calibration, manifest, second_from, temperature
 from models.items import Item
 from runtime.engine import Engine
+from runtime.quality import PAIRS, SENSES, SINGLES, Reader, of_one_feeling, sample
 from runtime.reply import Asked
 
 SINGLE, PAIR, THREE = 1000, 300, 600  # most items of a file, of each pair of senses, of all three

@@ -84,10 +84,14 @@ class Figure:
     n: int
     metric: str
     value: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     bar: str
     reached: bool | None
+
+    @property
+    def spread(self) -> str:
+        """The interval in words; empty without one."""
+        return " to ".join(map(number, self.interval or ()))
 
 
 @dataclass(frozen=True)
@@ -128,17 +132,15 @@ def card(trained: Checkpoint, report: Mapping[str, Any], spec: Mapping[str, Any]
 
 
 def validation(trained: Checkpoint) -> str:
-    """Figures of the full-precision network on validation parts, and the temperatures found there."""
+    """Figures of the full-precision network on validation parts."""
     rows = [
         "",
         f"## On {'held-out clips' if 'tuned' in trained.facts else 'the validation parts'} (full precision, 8 labels)",
-        "| inputs | n | accuracy | UAR | temperature | asked alone from |",
-        "|---|---|---|---|---|---|",
+        "| inputs | n | accuracy | UAR |",
+        "|---|---|---|---|",
     ]
     for kind, found in trained.facts["validation"].items():
-        heat = trained.facts["temperatures"][kind]
-        start = f"{trained.facts['second_from'][kind]:.2f}" if "+" in kind else ""
-        rows.append(f"| {kind} | {found['n']} | {found['accuracy']:.3f} | {found['uar']:.3f} | {heat:.2f} | {start} |")
+        rows.append(f"| {kind} | {found['n']} | {found['accuracy']:.3f} | {found['uar']:.3f} |")
     return "\n".join([*rows, "", note_of(trained.facts), ""])
 
 
@@ -146,8 +148,9 @@ def note_of(facts: Mapping[str, Any]) -> str:
     """What the figures are of; fine-tuning says where it started, whose calibration is kept."""
     if "tuned" not in facts:
         return (
-            "Rows with several inputs are compositions of a face, a voice and a line that were never one recording. Where\n"
-            "another label is as probable as the last column says, each sense is asked alone; a conflict is what they then say."
+            "Rows with several inputs are compositions of a face, a voice and a line that were never one recording. How flat\n"
+            "scores are made stands in affect.json (`temperatures`), and how probable another label must be (`second_from`) for\n"
+            "each sense to be asked alone; a conflict is what they then say."
         )
     tuned = facts["tuned"]
     before = ", ".join(f"{kind} {found['accuracy']:.3f}" for kind, found in tuned["before"].items())
@@ -216,8 +219,7 @@ def figures(rows: Sequence[Figure]) -> str:
     lines = ["| row | n | metric | value | 95 % | bar |", "|---|---|---|---|---|---|"]
     for row in rows:
         bar = " ".join(x for x in (row.bar, {True: "reached", False: "MISSED", None: ""}[row.reached]) if x)
-        interval = f"{number(row.low)} to {number(row.high)}"
-        lines.append(f"| {row.name} | {row.n} | {row.metric} | {number(row.value)} | {interval} | {bar} |")
+        lines.append(f"| {row.name} | {row.n} | {row.metric} | {number(row.value)} | {row.spread} | {bar} |")
     return "\n".join(lines)
 
 
@@ -271,4 +273,4 @@ def outcome(name: str, row: Figure | None) -> str:
     if row is None:
         return f"row {name}"
     bar = {True: ", bar reached", False: ", bar MISSED", None: ""}[row.reached]
-    return f"row {name}, {number(row.value)} {row.metric} ({number(row.low)} to {number(row.high)}){bar}"
+    return f"row {name}, {number(row.value)} {row.metric} ({row.spread}){bar}"

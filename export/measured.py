@@ -6,8 +6,6 @@ bundle's files and put in their place at the end. Knows rows and folders; the wo
 
 from __future__ import annotations
 
-from runtime.rows import ALL, Row, choose_rows, surety  # isort: skip  # llama.cpp before numpy
-
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +19,7 @@ from models.bundle import CARD, MANIFEST, Bundle, write_manifest
 from models.errors import AffectError
 from runtime.engine import Engine
 from runtime.quality import SINGLES, Reader, Task
+from runtime.rows import ALL, Row, choose_rows, surety
 
 
 def write_card(
@@ -71,7 +70,7 @@ def count(rows: Sequence[Row], reader: Reader) -> tuple[tuple[Figure, ...], dict
 def figure(row: Row, reader: Reader) -> Figure:
     """A row, read and counted."""
     n, counts = row.count(reader)
-    return Figure(row.name, n, row.metric, counts.value, *counts.interval(), row.bar, row.reached(counts.value))
+    return Figure(row.name, n, row.metric, counts.value, counts.interval(), row.bar, row.reached(counts.value))
 
 
 def readings(task: Task, reader: Reader) -> Readings:

@@ -18,18 +18,24 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Counts:
-    """What a figure is made of: counts [N, K], and what it does with their sum [K]."""
+    """What a figure is made of: counts [N, K], and what it does with their sum [K].
+
+    Clips can't be drawn anew where figures count different things: drawn twice a clip brings none (`drawable` is False).
+    """
 
     rows: np.ndarray
     statistic: Statistic
+    drawable: bool = True
 
     @property
     def value(self) -> float:
         """The figure over all items."""
         return self.statistic(self.rows.sum(0))
 
-    def interval(self, clips: Sequence[str] | None = None) -> tuple[float, float]:
+    def interval(self, clips: Sequence[str] | None = None) -> tuple[float, float] | None:
         """95 % bootstrap interval over source clips (`clips` names each item's; without, each item is its own)."""
+        if not self.drawable:
+            return None
         summed = self.rows if clips is None else by_clip(self.rows, clips)
         if not len(summed):
             return 0.0, 0.0

@@ -4,7 +4,6 @@ time as one engine with two threads, whose prompts are too short to share out. K
 
 from __future__ import annotations
 
-from runtime.quality import Task, segment  # isort: skip  # llama.cpp before numpy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
@@ -14,6 +13,7 @@ from pathlib import Path
 from models.items import Item
 from models.reading import Segment
 from runtime.engine import Engine
+from runtime.quality import Task, segment
 
 MOST = 4  # engines
 engines: list[Engine] = []  # the one of this process, when it is of a crowd

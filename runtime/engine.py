@@ -6,8 +6,6 @@ model run, the reply parsed. Knows nothing of consoles. Deterministic: two readi
 
 from __future__ import annotations
 
-from runtime.language import Language  # isort: skip  # llama.cpp before numpy: on some machines the other way round crashes
-
 import hashlib
 import os
 import sys
@@ -34,6 +32,7 @@ from models.reading import Clip, Clue, Cost, Reading, Segment
 from models.sound import SAMPLE_RATE, VoiceMeasures, is_silent, spoken_span
 from models.tongues import is_english
 from runtime.encoders import Encoders
+from runtime.language import Language
 from runtime.merged import is_slow, merged_model
 from runtime.reply import Asked, Event, Writer, nothing
 from runtime.speech import Speech, asr_available, somebody_speaks

@@ -7,8 +7,6 @@ item; nothing of networks.
 
 from __future__ import annotations
 
-from runtime.quality import SEVEN, Reader, Record, all_three  # isort: skip  # llama.cpp before numpy
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ import numpy as np
 
 from models.errors import AffectError
 from models.items import Item
+from runtime.quality import SEVEN, Reader, Record, all_three
 
 FITTED_ON = 300  # validation items of each single input that the weights are chosen on
 STEPS = 20  # of the grid of weights

@@ -7,8 +7,6 @@ the values stay what they are (docs/log.md, 2026-11-26). Knows GGUF files; nothi
 
 from __future__ import annotations
 
-from runtime.language import check_adapter  # isort: skip  # llama.cpp before numpy
-
 import hashlib
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from gguf.quants import dequantize, quantize
 
 from models.gguf import Gguf
 from runtime.cache import make_once
+from runtime.language import check_adapter
 
 FOLDER = "language"
 FORM = 1  # of the merged file: a new number where the same two files give another one

@@ -7,8 +7,6 @@ items; what the records mean is `runtime.rows`'.
 
 from __future__ import annotations
 
-from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
-
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +21,7 @@ from models.emotions import LABELS
 from models.errors import AffectError
 from models.items import Item, read_items
 from models.reading import Segment
+from runtime.engine import Engine
 from runtime.filmed import film
 from runtime.perturb import CHANGES, changed
 

@@ -5,8 +5,6 @@ Knows the language model and the wording of replies; nothing of clips, encoders 
 
 from __future__ import annotations
 
-from runtime.language import Language, log_softmax  # isort: skip  # llama.cpp before numpy
-
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +27,7 @@ from models.prompt import (
     split_labels,
 )
 from models.reading import Clue, Label, Segment
+from runtime.language import Language, log_softmax
 from runtime.quoting import Quoting
 
 LABEL_TOKENS = 160  # the grammar ends sooner: three open labels, letter by letter

@@ -5,8 +5,6 @@ Knows items and records of what was read; nothing of engines, files or consoles.
 
 from __future__ import annotations
 
-from runtime.quality import SENSES, SEVEN, SINGLES, Reader, Record, Task, best  # isort: skip  # llama.cpp before numpy
-
 import random
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +19,7 @@ from models.items import Item
 from models.metrics import METRICS, Counts, calibration, confusion, ratio, share
 from models.prompt import clean_words
 from runtime.fusion import fused, truth
+from runtime.quality import SENSES, SEVEN, SINGLES, Reader, Record, Task, best
 
 SAMPLE = 500  # items of the rows beside the headline ones
 CERTAIN = 0.8  # share of readings that are called the most certain
@@ -210,16 +209,15 @@ def overlong(items: Sequence[Item], records: Sequence[Record], most: int = 80) -
 
 def frames(items: Sequence[Item], records: Sequence[Record]) -> Counts:
     """Number of different sentences, levels, labels and quotations aside."""
-    return Counts(
-        table([list(map(frame, sentences(r["reason"]))) for r in records]), lambda summed: float((summed > 0).sum())
-    )
+    told = table([list(map(frame, sentences(r["reason"]))) for r in records])
+    return Counts(told, lambda summed: float((summed > 0).sum()), drawable=False)
 
 
 def distinct_pairs(items: Sequence[Item], records: Sequence[Record]) -> Counts:
     """Different pairs of neighbouring words over all of them, quotations left out (distinct-2, arXiv 1510.03055)."""
     told = [plain_words(record["reason"]) for record in records]
     pairs = [list(pairwise(words)) for words in told]
-    return Counts(table(pairs), lambda summed: float((summed > 0).sum() / max(summed.sum(), 1)))
+    return Counts(table(pairs), lambda summed: float((summed > 0).sum() / max(summed.sum(), 1)), drawable=False)
 
 
 def table(rows: Sequence[Sequence[Hashable]]) -> np.ndarray:

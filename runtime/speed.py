@@ -5,8 +5,6 @@ The clip is made by looping a given one. Knows the engine and files; nothing of 
 
 from __future__ import annotations
 
-from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
-
 import os
 import platform
 import subprocess
@@ -21,6 +19,8 @@ from pathlib import Path
 from statistics import median
 
 import av
+
+from runtime.engine import Engine
 
 WORDS = "I am so glad that you came, really, I can't believe that you did this for me!"
 RUNS = 5

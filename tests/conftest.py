@@ -1,11 +1,10 @@
-"""What every test may ask for. llama.cpp is imported before numpy: on some machines the other way round crashes."""
+"""What every test may ask for."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-import llama_cpp  # noqa: F401  # first, see above
 import pytest
 
 ROOT = Path(__file__).parents[1]

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
 from cli.export import app
 from export import calibrate as room
 from models.bundle import MANIFEST, change_manifest, load_bundle
 from models.calibration import Calibration, softmax
 from models.errors import AffectError
 from models.items import read_items
+from runtime.engine import Engine
 from trainer.datasets import Corpus, Line, load, write_test_items
 
 SETS = ["visual", "audio", "text", "visual+audio", "visual+text", "audio+text", "visual+audio+text"]

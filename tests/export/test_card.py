@@ -9,13 +9,13 @@ from typing import cast
 import pytest
 from typer.testing import CliRunner
 
-from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
 from cli.export import app
 from export import measured as room
 from export.card import KNOWN, LIMITS, MEASURED, ONCE_SAID, Figure, Measured, Readings, known, replaced, with_measured
 from export.diagram import calibration_errors, diagram
 from models.bundle import CARD, load_bundle, write_manifest
 from models.errors import AffectError
+from runtime.engine import Engine
 from runtime.quality import SINGLES
 from runtime.rows import ROWS
 from trainer.datasets import Corpus, Line, load, write_test_items
@@ -133,7 +133,7 @@ def test_the_command_parses_and_says_where_the_card_is(bundle: Path, data: Path,
 
 
 VOICE = Readings("voice", ("happy", "sad"), ("happy", "sad", "sad"), ("happy", "happy", "sad"), (0.9, 0.6, 0.7))
-NOISE = Figure("voice-noise", 3, "of clean", 0.5, 0.25, 0.75, ">= 0.80", False)
+NOISE = Figure("voice-noise", 3, "of clean", 0.5, (0.25, 0.75), ">= 0.80", False)
 
 
 def found(*figures: Figure, errors: dict[str, tuple[float, float]] | None = None) -> Measured:

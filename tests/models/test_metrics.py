@@ -20,8 +20,7 @@ def test_metrics_by_hand() -> None:
 def test_an_interval_is_as_wide_as_chance_makes_it() -> None:
     """A share of .5 of 400 items: .5 +- 1.96 * sqrt(.25 / 400)."""
     hits = np.tile([0.0, 1.0], 200)
-    low, high = ratio(hits, np.ones(400)).interval()
-    assert (low, high) == pytest.approx((0.451, 0.549), abs=0.01)
+    assert ratio(hits, np.ones(400)).interval() == pytest.approx((0.451, 0.549), abs=0.01)
     assert ratio([1.0] * 9, [1.0] * 9).interval() == (1.0, 1.0)
 
 
@@ -30,8 +29,15 @@ def test_items_of_one_clip_count_as_one_draw() -> None:
     hits, clips = np.repeat(np.tile([0.0, 1.0], 20), 10), np.repeat(np.arange(40), 10).astype(str).tolist()
     counts = ratio(hits, np.ones(400))
     narrow, wide = counts.interval(), counts.interval(clips)
-    assert wide[1] - wide[0] > 2.5 * (narrow[1] - narrow[0])
+    assert narrow and wide and wide[1] - wide[0] > 2.5 * (narrow[1] - narrow[0])
     assert by_clip(np.ones((3, 2)), ["x", "y", "x"]).tolist() == [[2, 2], [1, 1]]
+
+
+def test_different_things_have_no_interval() -> None:
+    """Seven in seven clips: any clip drawn twice would leave one out, so that all draws lie below what was counted."""
+    rows = np.eye(7)
+    assert Counts(rows, lambda summed: float((summed > 0).sum())).interval()[1] < 7  # type: ignore[index]
+    assert Counts(rows, lambda summed: float((summed > 0).sum()), drawable=False).interval() is None
 
 
 def test_nothing_counted_is_zero() -> None:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
-from runtime.reply import Writer  # isort: skip
 import jsonschema
 import numpy as np
 import onnx
@@ -22,6 +20,8 @@ from models.bundle import EMBEDDED, MANIFEST, fingerprint
 from models.clues import quotes
 from models.errors import AffectError
 from models.reading import Reading
+from runtime.engine import Engine
+from runtime.reply import Writer
 from tests.media_files import make_film
 
 ROOT = Path(__file__).parents[2]

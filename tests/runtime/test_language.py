@@ -7,15 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from runtime.language import Language, check_adapter, drawn, log_softmax  # isort: skip  # llama.cpp before numpy
-
 import gguf
 import numpy as np
+import pytest
 
 from models.errors import AffectError
 from models.gguf import Gguf
+from runtime.language import Language, check_adapter, drawn, log_softmax
 from tests import tiny_llama as tiny
 
 CONTEXT = 96

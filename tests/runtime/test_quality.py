@@ -11,13 +11,13 @@ from typing import cast
 
 import pytest
 
-from runtime.engine import Engine  # isort: skip  # llama.cpp before numpy
 from models.emotions import LABELS
 from models.errors import AffectError
 from models.items import Item, write_items
 from models.reading import Segment
 from runtime import rows as room
 from runtime.crowd import Crowd
+from runtime.engine import Engine
 from runtime.quality import (
     PAIRS,
     SEVEN,
