@@ -301,12 +301,18 @@ class Language:
 
     def _pick(self, rules: Any, logits: np.ndarray) -> int:
         """The likeliest token that the grammar allows. Raises AffectError `bad_grammar` where there is none."""
-        for count in (*LIKELY, self.words):
-            ids = np.argpartition(logits, -count)[-count:] if count < self.words else np.arange(self.words)
+        for ids in self._likely(logits):
             kept = self._allow(rules, ids, logits)
             if np.isfinite(kept).any():
                 return int(ids[kept.argmax()])
         raise AffectError("a grammar allows no token", "", "bad_grammar")
+
+    def _likely(self, logits: np.ndarray) -> Iterator[np.ndarray]:
+        """The likeliest tokens, by number: some, then more, then all."""
+        for count in LIKELY:
+            if count < self.words:
+                yield np.sort(np.argpartition(logits, -count)[-count:])
+        yield np.arange(self.words)
 
     def _allow(self, rules: Any, ids: Any, logits: np.ndarray) -> np.ndarray:
         """Logits of `ids` float32 [n], -inf where the grammar forbids the token."""
@@ -346,10 +352,8 @@ class Language:
         logits = self.logits()
         if allows is None:
             return int(logits.argmax()) if rng is None else drawn(logits, rng)
-        for count in (*LIKELY, self.words):
-            likely = np.sort(np.argpartition(logits, -count)[-count:]) if count < self.words else np.arange(self.words)
-            ids = [token for token in likely.tolist() if allows(self.piece(token))]
-            if ids:
+        for likely in self._likely(logits):
+            if ids := [token for token in likely.tolist() if allows(self.piece(token))]:
                 return ids[int(logits[ids].argmax()) if rng is None else drawn(logits[ids], rng)]
         return None
 

@@ -78,6 +78,7 @@ class Reader:
     limit: int | None = None
     tick: Callable[[str, int, int], None] = lambda name, done, of: None
     known: dict[Task, tuple[list[Item], list[Record]]] = field(default_factory=dict)
+    made: dict[Task, list[Item]] = field(default_factory=dict)
     crowd: Callable[[Task, Sequence[Item]], Iterator[Segment]] | None = None
 
     def read(self, task: Task) -> tuple[list[Item], list[Record]]:
@@ -88,6 +89,12 @@ class Reader:
         return self.known[task]
 
     def items(self, task: Task) -> list[Item]:
+        """The task's items, made once."""
+        if task not in self.made:
+            self.made[task] = self.make(task)
+        return self.made[task]
+
+    def make(self, task: Task) -> list[Item]:
         """The task's items, changed as it says: another item's input in each one's place when it swaps."""
         chosen = self.chosen(task)
         if task.change in CHANGES:

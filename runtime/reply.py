@@ -125,8 +125,7 @@ class Writer:
         """What calibration is measured on: scores of the bundle's labels for all inputs and for each alone, and a second
         label's probability after the one that a reading would name."""
         labels = self.spec["labels"]
-        first = [self.language.tokenize(f" {label}")[0] for label in labels]
-        scores = {sense: log_softmax(ask(sense))[first] for sense in present.modalities}
+        scores = {sense: log_softmax(ask(sense))[self.beginnings(labels)] for sense in present.modalities}
         scores[present.key] = self.first(labels)
         self.language.feed(self.language.tokenize(f" {labels[int(scores[present.key].argmax())]}"))
         return Asked(scores, self.second())
@@ -150,8 +149,12 @@ class Writer:
 
     def alone(self, present: Present, allowed: Sequence[str], ask: Ask) -> dict[str, str]:
         """What each sense is read as without the others, by the label's first token."""
-        first = [self.language.tokenize(f" {label}")[0] for label in allowed]
+        first = self.beginnings(allowed)
         return {sense: allowed[int(ask(sense)[first].argmax())] for sense in present.modalities}
+
+    def beginnings(self, labels: Sequence[str]) -> list[int]:
+        """The first token of each label."""
+        return [self.language.tokenize(f" {label}")[0] for label in labels]
 
     def open(self) -> Found:
         """The named words, each with its probability, over the whole vocabulary, of being written first."""

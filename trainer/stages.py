@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from models import checkpoint
 from models.affect import AffectGPT, Batch, MeasureTokens, total_loss
-from models.calibration import second_from
+from models.calibration import second_from, temperature
 from models.clues import FACE, VOICE, level
 from models.config import AffectConfig
 from models.emotions import LABELS
@@ -484,13 +484,6 @@ class Examiner:
         return torch.cat(found)
 
 
-def temperature(logits: Tensor, targets: Tensor) -> float:
-    """The temperature that makes the labels likeliest, by a search over 0.5 to 6."""
-    options = torch.linspace(0.5, 6, 111)
-    losses = torch.stack([F.cross_entropy(logits / t, targets) for t in options])
-    return float(options[losses.argmin()])
-
-
 def labels_of(items: Sequence[Item]) -> Tensor:
     """Numbers [n] of the true labels."""
     return torch.tensor([LABELS.index(item.label) for item in items])
@@ -512,7 +505,7 @@ def finish(room: Room, name: str, examiner: Examiner) -> dict[str, Any]:
     for kind in VALIDATION:
         items = validation_items(room.corpus, kind)[: room.config.train.validation]
         logits = examiner.labels(items)
-        facts["temperatures"][kind] = temperature(logits, labels_of(items))
+        facts["temperatures"][kind] = temperature(logits.numpy(), labels_of(items).numpy())
         if "+" in kind:
             own = [
                 replace(item, reply=Reply((LABELS[n],), {}, ""))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,25 +15,8 @@ from models.calibration import Calibration, softmax
 from models.errors import AffectError
 from models.items import read_items
 from runtime.engine import Engine
-from trainer.datasets import Corpus, Line, load, write_test_items
 
 SETS = ["visual", "audio", "text", "visual+audio", "visual+text", "audio+text", "visual+audio+text"]
-
-
-@pytest.fixture
-def data(smoke_run: Path) -> Path:
-    """Single inputs of the data made in code."""
-    folder = smoke_run / "smoke-data"
-    corpus = load(folder)
-    lines = [Line(x.text, x.label, x.split, name) for x in corpus.lines for name in ("meld", "goemotions")]
-    write_test_items(Corpus(corpus.faces, corpus.voices, lines), folder)
-    return folder
-
-
-@pytest.fixture
-def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy that may be changed."""
-    return Path(shutil.copytree(tiny_bundle, tmp_path / "tiny"))
 
 
 @pytest.fixture
