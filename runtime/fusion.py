@@ -87,6 +87,6 @@ def asked(reader: Reader, items: Sequence[Item]) -> np.ndarray:
 
 def fused(reader: Reader, items: Sequence[Item]) -> np.ndarray:
     """Numbers of labels [N] by late fusion, its weights from the validation part."""
-    known = replace(reader, split="validation", limit=min(FITTED_ON, reader.limit or FITTED_ON), known={})
+    known = replace(reader, split="validation", limit=min(FITTED_ON, reader.limit or FITTED_ON))
     fitted_on = all_three(known, 1000)
     return fit(asked(known, fitted_on), truth(fitted_on)).read(asked(reader, items))

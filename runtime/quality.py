@@ -77,16 +77,15 @@ class Reader:
     split: str = "test"
     limit: int | None = None
     tick: Callable[[str, int, int], None] = lambda name, done, of: None
-    known: dict[Task, tuple[list[Item], list[Record]]] = field(default_factory=dict)
-    made: dict[Task, list[Item]] = field(default_factory=dict)
+    known: dict[Task, list[Record]] = field(default_factory=dict, init=False)
+    made: dict[Task, list[Item]] = field(default_factory=dict, init=False)
     crowd: Callable[[Task, Sequence[Item]], Iterator[Segment]] | None = None
 
     def read(self, task: Task) -> tuple[list[Item], list[Record]]:
         """A task's items and their records, in order; what `out` holds of them is not read again."""
         if task not in self.known:
-            items = self.items(task)
-            self.known[task] = items, self.records(task, items)
-        return self.known[task]
+            self.known[task] = self.records(task, self.items(task))
+        return self.items(task), self.known[task]
 
     def items(self, task: Task) -> list[Item]:
         """The task's items, made once."""

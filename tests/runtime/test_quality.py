@@ -85,7 +85,7 @@ def test_a_crowd_reads_what_one_engine_reads(
     """Two processes, the same records in the same order; what goes wrong in one of them is said as it would be here."""
     one = reader.read(SINGLES["voice"])[1]
     with Crowd(tiny_bundle, 2, smoke_run / "smoke-data/tiny.gguf") as crowd:
-        others = replace(reader, out=tmp_path / "crowd", known={}, crowd=crowd.segments)
+        others = replace(reader, out=tmp_path / "crowd", crowd=crowd.segments)
         others.out.mkdir()
         assert others.read(SINGLES["voice"])[1] == one
         with pytest.raises(AffectError, match="dance") as caught:
@@ -328,3 +328,12 @@ def test_the_clip_of_the_speed_table_is_as_long_as_it_should_be(tmp_path: Path) 
     clip = read_clip(tmp_path / "five.mp4")
     assert clip.end == pytest.approx(5.0, abs=0.2) and clip.waveform is not None and len(clip.frames) == 8
     assert "cores" in machine()
+
+
+def test_a_reader_of_another_split_reads_its_own_items(reader: Reader, data: Path) -> None:
+    """What late fusion chooses its weights on is never the test part."""
+    (data / "voice-validation.jsonl").write_bytes(
+        b"".join((data / "voice-test.jsonl").read_bytes().splitlines(True)[:2])
+    )
+    assert len(reader.items(SINGLES["voice"])) == 6
+    assert len(replace(reader, split="validation").items(SINGLES["voice"])) == 2
