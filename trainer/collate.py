@@ -6,7 +6,7 @@ rows into pixels and mel on its device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +45,7 @@ def tokens_of(item: Item, tokenizer: Tokenizer, counts: Mapping[str, int], reaso
 
 def pad(rows: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
     """ids, weights [B, L], right-padded to a multiple of 16."""
-    longest = -(-max(len(row.ids) for row in rows) // 16) * 16
+    longest = padded(max(len(row.ids) for row in rows))
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     weights = torch.zeros(len(rows), longest)
     for index, row in enumerate(rows):
@@ -77,20 +77,35 @@ class Rows:
 class Collator:
     """Items to Rows, by one tokenizer; `counts` are the soft tokens of a modality. A DataLoader's collate function.
 
-    A batch comes in `parts` of like length, shortest first: padding would be two fifths of the tokens in one part.
+    With `positions` a batch comes in parts of like length, shortest first, of at most so many positions with their padding:
+    what a part needs of a device's memory is bounded, however long its longest line.
     """
 
     tokenizer: Tokenizer
     counts: Mapping[str, int]
     reason_weight: float
-    parts: int = 1
+    positions: int | None = None
 
     def __call__(self, items: Sequence[Item]) -> list[Rows]:
         made = [(tokens_of(item, self.tokenizer, self.counts, self.reason_weight), item) for item in items]
-        if self.parts > 1:
-            made.sort(key=lambda pair: len(pair[0].ids))
-        size = -(-len(made) // self.parts)
-        return [rows_of(made[start : start + size]) for start in range(0, len(made), size)]
+        if self.positions is None:
+            return [rows_of(made)]
+        made.sort(key=lambda pair: len(pair[0].ids))
+        return [rows_of(part) for part in cut(made, self.positions)]
+
+
+def cut(made: Sequence[tuple[Tokens, Item]], positions: int) -> Iterator[Sequence[tuple[Tokens, Item]]]:
+    """Items, shortest first, in parts of at most so many padded positions; an item that is longer is a part of its own."""
+    start = 0
+    for end in range(1, len(made) + 1):
+        if end == len(made) or (end + 1 - start) * padded(len(made[end][0].ids)) > positions:
+            yield made[start:end]
+            start = end
+
+
+def padded(length: int) -> int:
+    """The next multiple of 16."""
+    return -(-length // 16) * 16
 
 
 def rows_of(made: Sequence[tuple[Tokens, Item]]) -> Rows:

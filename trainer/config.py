@@ -56,7 +56,7 @@ class JointConfig(StageConfig):
 
     steps: int = 500
     batch: int = 256
-    parts: int = 2  # of like length, into which a batch is cut
+    positions: int = 32768  # most of a batch's, padding counted, that are held in memory at once: 36 GB
     compile: bool = True  # fuses the blocks of the language model on a card: it is bound by launches without
     lr: float = 4e-4
     qformer_lr: float = 5e-4
@@ -73,7 +73,7 @@ class TuneConfig:
 
     passes: int = 3  # over the clips that are learned from
     batch: int = 8
-    parts: int = 4  # of like length, into which a batch is cut: the memory is that of one
+    positions: int = 512  # most of a batch's, padding counted, that are held in memory at once
     learns: str = "all"  # Q-Formers, soft tokens and LoRA; `lora`: the language model's correction alone
     lr: float = 1e-4
     qformer_lr: float = 1e-4
@@ -83,8 +83,8 @@ class TuneConfig:
     save_every_s: float = 60.0
 
     def __post_init__(self) -> None:
-        if min(self.passes, self.batch, self.parts) < 1:
-            raise AffectError("train.tune needs passes, batch and parts of at least 1", "", "bad_config")
+        if min(self.passes, self.batch, self.positions) < 1:
+            raise AffectError("train.tune needs passes, batch and positions of at least 1", "", "bad_config")
         if not (0 <= self.drop <= 1 and 0 <= self.reasoned <= 1):
             raise AffectError("train.tune.drop and train.tune.reasoned are shares of 0 to 1", "", "bad_config")
         if self.learns not in ("all", "lora"):

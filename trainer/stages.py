@@ -378,7 +378,7 @@ def teach(room: Room, name: str, stage: JointConfig, model: AffectGPT, seed: int
             layer.compile(dynamic=True)
     feeder, tokenizer = Feeder(room), Tokenizer(room.language)
     composer = Composer(room.corpus, "train", stage.mixture, known)
-    feed = Prefetch(composer, collator(model, tokenizer, stage.reason_weight, stage.parts), stage, seed)
+    feed = Prefetch(composer, collator(model, tokenizer, stage.reason_weight, stage.positions), stage, seed)
 
     def loss(step: int, generator: Generator) -> Iterator[Tensor]:
         keep_frozen(model)
@@ -433,9 +433,9 @@ class Prefetch:
         return next(self.rows)
 
 
-def collator(model: AffectGPT, tokenizer: Tokenizer, reason_weight: float, parts: int = 1) -> Collator:
+def collator(model: AffectGPT, tokenizer: Tokenizer, reason_weight: float, positions: int | None = None) -> Collator:
     """The collate function for a model's numbers of soft tokens."""
-    return Collator(tokenizer, {"visual": model.vision.count, "audio": model.audio.count}, reason_weight, parts)
+    return Collator(tokenizer, {"visual": model.vision.count, "audio": model.audio.count}, reason_weight, positions)
 
 
 def keep_frozen(model: AffectGPT) -> None:

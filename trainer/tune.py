@@ -194,7 +194,7 @@ def learn(tuning: Tuning, examiner: Examiner, clips: Sequence[Kept], numbers: Se
     """The steps of the stage."""
     config, seed, model = tuning.config.train.tune, tuning.config.train.seed, examiner.model
     stage = config.stage(len(numbers))
-    collate = collator(model, examiner.tokenizer, config.reason_weight, config.parts)
+    collate = collator(model, examiner.tokenizer, config.reason_weight, config.positions)
     for branch in (model.vision, model.audio):
         branch.requires_grad_(config.learns == "all")
 
