@@ -16,6 +16,7 @@ import typer
 
 from cli.errors import missing_module, say, visible
 from models.errors import AffectError
+from runtime.cache import discard_all
 
 FORMATS = ("text", "json", "jsonl")
 
@@ -53,7 +54,9 @@ def analyze(
     labels: Annotated[str | None, typer.Option("--labels", help="Choose among these labels alone: a,b,c.")] = None,
     bundle: Annotated[str, typer.Option("--bundle", help="Bundle, by name or folder.")] = "nano",
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores without.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, max=256, help="Threads; all cores without.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes on stderr.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Seconds of each stage on stderr.")] = False,
 ) -> None:
@@ -128,7 +131,8 @@ def leave_when_told(heard: int) -> None:
 
 
 def leave() -> None:
-    """Exit code 130, the cursor shown again."""
+    """Exit code 130, the cursor shown again, nothing half-written left in the cache."""
+    discard_all()
     os.write(2, b"\x1b[?25h\n" if os.isatty(2) else b"\n")
     os._exit(130)
 

@@ -22,6 +22,7 @@ SETTLING = 20  # packets at the start of a stretch that may fail without a word:
 GAP = 0.1  # seconds without sound from which on they are filled with silence
 MIXING = {"rematrix_maxval": "1.0"}  # the weights of the channels add up to 1: many of them are not louder than one
 DECODERS = min(4, os.cpu_count() or 1)  # threads of the picture's decoder
+PROFILED = ("png", "apng")  # decoders whose frames may carry a colour profile with a name of its own
 ASPECTS = (0.2, 5.0)  # width of a pixel over its height that is believed
 
 
@@ -49,13 +50,18 @@ class Eye:
     def picture(self, frame: VideoFrame) -> np.ndarray | None:
         """uint8 [H, W, 3], None when the frame's pixels can't be converted."""
         if self.size is None:
-            self.size, self.matrix = fitted(frame.width, frame.height, self.aspect), display_matrix(frame)
+            self.size, self.matrix = fitted(frame.width, frame.height, self.aspect), self.turn(frame)
         try:
             small = frame.reformat(*self.size, format="rgb24", interpolation="AREA").to_ndarray()
         except PYAV_ERRORS:
             self.trouble.picture += 1
             return None
         return np.ascontiguousarray(turned(small, self.matrix))
+
+    def turn(self, frame: VideoFrame) -> tuple[float, ...]:
+        """How a frame is to be turned. PyAV crashes over the side data of a PNG with a colour profile: there its degrees
+        alone are asked for."""
+        return quarter(frame.rotation) if self.context.name in PROFILED else display_matrix(frame)
 
 
 def fitted(width: int, height: int, aspect: float) -> tuple[int, int]:
@@ -70,13 +76,18 @@ def pixel_aspect(ratio: Any) -> float:
     return float(ratio) if ratio and ASPECTS[0] <= ratio <= ASPECTS[1] else 1.0
 
 
+def quarter(degrees: float) -> tuple[float, ...]:
+    """The matrix of a turn."""
+    turn = math.radians(degrees)
+    return math.cos(turn), -math.sin(turn), math.sin(turn), math.cos(turn)
+
+
 def display_matrix(frame: VideoFrame) -> tuple[float, ...]:
     """The four numbers a, b, c, d of x' = ax + cy, y' = bx + dy by which a frame is to be turned."""
     try:
         side: Any = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV lists all side data first, and fails at kinds that it has no name for
-        turn = math.radians(frame.rotation)
-        return math.cos(turn), -math.sin(turn), math.sin(turn), math.cos(turn)
+        return quarter(frame.rotation)
     if side is None or side.buffer_size < 36:
         return 1.0, 0.0, 0.0, 1.0
     m = np.frombuffer(bytes(side), "=i4", 9)

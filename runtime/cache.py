@@ -63,6 +63,9 @@ def writable(folder: Path) -> bool:
         return False
 
 
+unfinished: set[str] = set()  # files that this process is making
+
+
 def make_once(name: str, build: Callable[[Path], None]) -> Path:
     """The cached file `name` (a relative path that holds its content's hash), made by `build(partial path)` if missing.
 
@@ -76,14 +79,27 @@ def make_once(name: str, build: Callable[[Path], None]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
         os.close(handle)
+        unfinished.add(partial)
         build(Path(partial))
         settle(Path(partial), target)
     except OSError as error:
         raise cache_error(error, target) from error
     finally:
         if partial:
-            Path(partial).unlink(missing_ok=True)
+            discard(partial)
     return target
+
+
+def discard(partial: str) -> None:
+    """Removes a file that is not finished."""
+    Path(partial).unlink(missing_ok=True)
+    unfinished.discard(partial)
+
+
+def discard_all() -> None:
+    """Removes what this process is making, when it ends without finishing."""
+    for partial in list(unfinished):
+        discard(partial)
 
 
 def settle(partial: Path, target: Path) -> None:

@@ -142,6 +142,15 @@ def test_grey_images_stay_grey(tmp_path: Path) -> None:
     assert clip.frames.shape == (1, 9, 7, 3) and (clip.frames == 123).all()
 
 
+def test_a_colour_profile_is_passed_over(tmp_path: Path) -> None:
+    """PyAV ends the whole process when the side data of such a frame is listed."""
+    path = make_image(tmp_path / "a.png", corners(), "png", "rgb24")
+    data, body = path.read_bytes(), b"iCCP" + b"sRGB\0\0" + zlib.compress(bytes(200))
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    path.write_bytes(data[:33] + chunk + data[33:])
+    assert seen_corners(read_clip(path).frames[0]) == "RGBY"
+
+
 @pytest.mark.parametrize(
     ("matrix", "expected"),
     [

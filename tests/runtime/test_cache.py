@@ -103,3 +103,23 @@ def test_clear_keeps_the_compiled_wheels(folder: Path) -> None:
     cache.make_once("asr/x.bin", lambda path: path.write_bytes(b"12345") and None)
     assert cache.clear() == 5
     assert cache.entries() == [("wheels/key/x.whl", 7)]
+
+
+def test_a_process_that_leaves_at_once_takes_its_unfinished_file_with_it(folder: Path) -> None:
+    """As `affect analyze` does on Ctrl-C, from another thread than the one that writes."""
+
+    def build(partial: Path) -> None:
+        partial.write_bytes(b"half")
+        cache.discard_all()
+        assert not list(folder.rglob("*.partial"))
+        partial.write_bytes(b"whole")
+
+    assert cache.make_once("a/b.gguf", build).read_bytes() == b"whole"
+
+
+def test_onnxruntime_tells_nobody(tmp_path: Path) -> None:
+    """Its telemetry keeps a device's number in the cache folder: a reading leaves none there."""
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    code = "import time; from runtime.speech import vad; vad(); time.sleep(1)"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=env, check=True)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
