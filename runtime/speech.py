@@ -30,6 +30,7 @@ CURE = 'pip install "affectgpt[asr]"'
 
 VAD_FRAME, VAD_BEFORE = 512, 64  # samples: 32 ms, and what the network sees of the frame before
 SPEECH, NO_LONGER = 0.5, 0.35  # speech starts at one, lasts down to the other: Silero's own figures
+LEAST = 0.2  # seconds of frames with speech in them from which on somebody is said to speak
 SHORTEST, PAUSE, MARGIN = 0.1, 0.3, 0.2  # seconds: shorter is a click, shorter is no end, kept on both sides
 CHUNK = 10.0  # seconds that Whisper hears at once
 WHOLE_FRAMES = 3000  # of 10 ms: the 30 s it was trained on, the second try when it loops
@@ -50,7 +51,6 @@ TICK = 0.02  # seconds between two time stamps
 MOST_TOKENS = 224  # half of Whisper's context, more than anybody says in 10 s
 LOOPING = 2.4  # a text that zlib shrinks this much repeats itself: Whisper's own figure
 NO_SPEECH, DOUBTFUL = 0.6, -1.0  # Whisper's own figures, too: nothing said, when both say so
-FOREIGN = 0.5  # another language is believed from this probability on, English below it
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ def speech_spans(wave: np.ndarray) -> list[tuple[float, float]]:
 
 
 def somebody_speaks(wave: np.ndarray) -> bool:
-    """Whether there is speech anywhere in float32 [N]: 6 ms of work a second of sound."""
-    return not is_silent(wave) and bool(speech_scores(wave).max(initial=0.0) >= SPEECH)
+    """Whether there is speech in float32 [N], a short word at least: 6 ms of work a second of sound. Hum, music and machines
+    are taken for it for a frame or two."""
+    return not is_silent(wave) and int((speech_scores(wave) >= SPEECH).sum()) * VAD_FRAME >= LEAST * SAMPLE_RATE
 
 
 def speech_scores(wave: np.ndarray) -> np.ndarray:
@@ -228,15 +229,14 @@ class Speech:
         return self.whisper.encode(ctranslate2.StorageView.from_array(mel))
 
     def language_of(self, encoded: Sequence[Any]) -> str:
-        """The most probable language, on average over the chunks; English where none is sure."""
+        """The most probable language, on average over the chunks."""
         if not self.multilingual:
             return "en"
         total: dict[str, float] = {}
         for states in encoded:
             for token, share in self.whisper.detect_language(states)[0]:
                 total[token] = total.get(token, 0.0) + share / len(encoded)
-        best = max(total, key=lambda token: total[token])
-        return best.strip("<|>") if total[best] >= FOREIGN else "en"
+        return max(total, key=lambda token: total[token]).strip("<|>")
 
     def words_of(self, states: Any, sound: np.ndarray, language: str) -> list[tuple[float, float, str]]:
         """Pieces of one chunk. A text that repeats itself is asked for again with Whisper's own 30 s around it."""
