@@ -61,7 +61,7 @@ class Eye:
     def turn(self, frame: VideoFrame) -> tuple[float, ...]:
         """How a frame is to be turned. PyAV crashes over the side data of a PNG with a colour profile: there its degrees
         alone are asked for."""
-        return quarter(frame.rotation) if self.context.name in PROFILED else display_matrix(frame)
+        return turn_by(frame.rotation) if self.context.name in PROFILED else display_matrix(frame)
 
 
 def fitted(width: int, height: int, aspect: float) -> tuple[int, int]:
@@ -76,8 +76,8 @@ def pixel_aspect(ratio: Any) -> float:
     return float(ratio) if ratio and ASPECTS[0] <= ratio <= ASPECTS[1] else 1.0
 
 
-def quarter(degrees: float) -> tuple[float, ...]:
-    """The matrix of a turn."""
+def turn_by(degrees: float) -> tuple[float, ...]:
+    """The matrix of a turn, as `display_matrix` gives it."""
     turn = math.radians(degrees)
     return math.cos(turn), -math.sin(turn), math.sin(turn), math.cos(turn)
 
@@ -87,7 +87,7 @@ def display_matrix(frame: VideoFrame) -> tuple[float, ...]:
     try:
         side: Any = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV lists all side data first, and fails at kinds that it has no name for
-        return quarter(frame.rotation)
+        return turn_by(frame.rotation)
     if side is None or side.buffer_size < 36:
         return 1.0, 0.0, 0.0, 1.0
     m = np.frombuffer(bytes(side), "=i4", 9)

@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from models.errors import AffectError
@@ -97,9 +98,10 @@ def discard(partial: str) -> None:
 
 
 def discard_all() -> None:
-    """Removes what this process is making, when it ends without finishing."""
+    """Removes what this process is making, when it ends without finishing; what the system holds on to stays."""
     for partial in list(unfinished):
-        discard(partial)
+        with suppress(OSError):
+            discard(partial)
 
 
 def settle(partial: Path, target: Path) -> None:

@@ -56,7 +56,7 @@ class JointConfig(StageConfig):
 
     steps: int = 500
     batch: int = 256
-    positions: int = 32768  # most of a batch's, padding counted, that are held in memory at once: 36 GB
+    positions: int = 32768  # most of a batch's, padding counted, that are held in memory at once
     compile: bool = True  # fuses the blocks of the language model on a card: it is bound by launches without
     lr: float = 4e-4
     qformer_lr: float = 5e-4

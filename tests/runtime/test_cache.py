@@ -106,7 +106,7 @@ def test_clear_keeps_the_compiled_wheels(folder: Path) -> None:
 
 
 def test_a_process_that_leaves_at_once_takes_its_unfinished_file_with_it(folder: Path) -> None:
-    """As `affect analyze` does on Ctrl-C, from another thread than the one that writes."""
+    """As `affect analyze` does on Ctrl-C."""
 
     def build(partial: Path) -> None:
         partial.write_bytes(b"half")
