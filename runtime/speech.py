@@ -50,6 +50,7 @@ MEL_BANDS = 80
 TICK = 0.02  # seconds between two time stamps
 MOST_TOKENS = 224  # half of Whisper's context, more than anybody says in 10 s
 LOOPING = 2.4  # a text that zlib shrinks this much repeats itself: Whisper's own figure
+SURER = 3.0  # times likelier than English a language must be to be believed
 NO_SPEECH, DOUBTFUL = 0.6, -1.0  # Whisper's own figures, too: nothing said, when both say so
 
 
@@ -229,14 +230,15 @@ class Speech:
         return self.whisper.encode(ctranslate2.StorageView.from_array(mel))
 
     def language_of(self, encoded: Sequence[Any]) -> str:
-        """The most probable language, on average over the chunks."""
+        """The most probable language, on average over the chunks; English unless it is `SURER` times likelier."""
         if not self.multilingual:
             return "en"
         total: dict[str, float] = {}
         for states in encoded:
             for token, share in self.whisper.detect_language(states)[0]:
                 total[token] = total.get(token, 0.0) + share / len(encoded)
-        return max(total, key=lambda token: total[token]).strip("<|>")
+        best = max(total, key=lambda token: total[token])
+        return best.strip("<|>") if total[best] > SURER * total.get("<|en|>", 0.0) else "en"
 
     def words_of(self, states: Any, sound: np.ndarray, language: str) -> list[tuple[float, float, str]]:
         """Pieces of one chunk. A text that repeats itself is asked for again with Whisper's own 30 s around it."""

@@ -225,9 +225,15 @@ def test_doubtful_words_over_no_speech_are_dropped(whisper: Speech) -> None:
 
 @pytest.mark.parametrize(
     ("shares", "language"),
-    [({"en": 0.9, "de": 0.1}, "en"), ({"en": 0.1, "de": 0.8}, "de"), ({"cy": 0.4, "en": 0.3}, "cy")],
+    [
+        ({"en": 0.9, "de": 0.1}, "en"),
+        ({"en": 0.1, "de": 0.8}, "de"),
+        ({"cy": 0.4, "en": 0.1, "nl": 0.3}, "cy"),
+        ({"tr": 0.37, "en": 0.14}, "en"),
+        ({"cy": 0.4, "nl": 0.3}, "cy"),
+    ],
 )
-def test_the_likeliest_language_is_said(whisper: Speech, shares: dict[str, float], language: str) -> None:
+def test_another_language_is_said_when_it_is_much_likelier_than_english(whisper: Speech, shares: dict[str, float], language: str) -> None:
     made, decoder = told(whisper, ["guten Tag"], shares)
     heard = made.transcribe(voice(2.0))
     assert (heard.text, heard.language) == ("guten Tag", language)
