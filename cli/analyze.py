@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -14,11 +15,13 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.errors import missing_module, say, visible
+from cli.errors import WRONG_USAGE, missing_module, say, visible
+from models.container import check_path, shown
 from models.errors import AffectError
 from runtime.cache import discard_all
 
 FORMATS = ("text", "json", "jsonl")
+FILES_HELP = "Video, sound or picture files; - is standard input; put -- before names that begin with a dash."
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,7 @@ class Wish:
 
 
 def analyze(
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Video, sound or picture files; - is standard input.")
-    ],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=FILES_HELP)],
     form: Annotated[
         str, typer.Option("--format", help="text, json (a document a file) or jsonl (a record a segment).")
     ] = "text",
@@ -61,8 +62,9 @@ def analyze(
     verbose: Annotated[bool, typer.Option("--verbose", help="Seconds of each stage on stderr.")] = False,
 ) -> None:
     """Read what the person in each FILE seems to feel, and why."""
-    check_usage(files, form, text, subtitle, start, end, device)
-    chosen = [word for word in labels.split(",") if word.strip()] if labels is not None else None
+    check_usage(files, form, text, subtitle, device)
+    check_times(start, end)
+    chosen = None if labels is None else labels.split(",")
     options = {
         "text": text,
         "subtitle": subtitle,
@@ -75,8 +77,12 @@ def analyze(
         "labels": chosen,
     }
     stop_at_once()
-    engine = load_engine(bundle, device, threads, asr_model, chosen, quiet)
-    failed = [name for name in files if not one_file(engine, name, Wish(form, quiet, verbose, options))]
+    wish = Wish(form, quiet, verbose, options)
+    faults = {name: fault(name) for name in files}
+    engine = None
+    if not all(faults.values()):  # nothing is loaded for a mistyped name
+        engine = engine_for(files, wish, lambda: load_engine(bundle, device, threads, asr_model, chosen, quiet))
+    failed = [name for name in files if not one_file(engine, name, wish, faults[name])]
     if failed:
         if len(files) > 1:
             print(
@@ -91,8 +97,6 @@ def check_usage(
     form: str,
     text: str | None,
     subtitle: str | None,
-    start: float | None,
-    end: float | None,
     device: str,
 ) -> None:
     """Wrong usage ends with exit code 2 before anything is loaded."""
@@ -102,10 +106,18 @@ def check_usage(
         raise typer.BadParameter("give --text or --subtitle, not both")
     if (text is not None or subtitle is not None) and len(files) > 1:
         raise typer.BadParameter("--text and --subtitle go with one FILE")
-    if start is not None and end is not None and end <= start:
-        raise typer.BadParameter("--to must be after --from")
+    if files.count("-") > 1:
+        raise typer.BadParameter("standard input (-) can be read once")
     if device not in ("auto", "cpu", "cuda"):
         raise typer.BadParameter(f"{visible(device)} is none of auto, cpu, cuda", param_hint="--device")
+
+
+def check_times(start: float | None, end: float | None) -> None:
+    """Seconds are numbers, and in order."""
+    if not all(math.isfinite(time) for time in (start or 0.0, end or 0.0)):
+        raise typer.BadParameter("--from and --to are seconds, like 2.5")
+    if start is not None and end is not None and end <= start:
+        raise typer.BadParameter("--to must be after --from")
 
 
 def stop_at_once() -> None:
@@ -153,14 +165,37 @@ def load_engine(
     return engine
 
 
-def one_file(engine: Any, name: str, wish: Wish) -> bool:
-    """Reads and prints one file; False when it failed."""
+def fault(name: str) -> AffectError | None:
+    """Why a file can't be opened, as far as its name tells."""
     try:
+        check_path(name)
+    except AffectError as error:
+        return error
+    return None
+
+
+def engine_for(files: list[str], wish: Wish, load: Callable[[], Any]) -> Any:
+    """The loaded engine; where there is none, each file gets its failure in the format that was asked for."""
+    try:
+        return load()
+    except AffectError as error:
+        if error.code not in WRONG_USAGE:
+            for name in files:
+                out_failure(name, wish, error)
+        raise
+
+
+def one_file(engine: Any, name: str, wish: Wish, wrong: AffectError | None = None) -> bool:
+    """Reads and prints one file; False when it failed, or is known to be `wrong`. Wrong usage is raised."""
+    try:
+        if wrong is not None:
+            raise wrong
         reading = read(engine, name, wish)
     except AffectError as error:
-        say("affect" if name in error.message else f"affect: {visible(name)}", error)
-        if wish.format != "text":
-            out({"source": name, "error": {"code": error.code, "message": error.message, "cure": error.cure}})
+        if error.code in WRONG_USAGE:
+            raise
+        say("affect" if shown(name) in error.message else f"affect: {visible(name)}", error)
+        out_failure(name, wish, error)
         return False
     for document in documents(reading, wish.format):
         out(document)
@@ -213,6 +248,12 @@ def streamed(engine: Any, name: str, wish: Wish, console: Any) -> Any:
 
         live.update(shown["labels"])
         return engine.read(name, **wish.options, on_event=event)
+
+
+def out_failure(name: str, wish: Wish, error: AffectError) -> None:
+    """What a program gets for a file that failed."""
+    if wish.format != "text":
+        out({"source": name, "error": {"code": error.code, "message": error.message, "cure": error.cure}})
 
 
 def documents(reading: Any, form: str) -> Iterator[dict[str, Any]]:

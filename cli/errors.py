@@ -33,6 +33,10 @@ EXTRAS = {
 """Module -> the extra that brings it; what is not here comes with the base install."""
 
 
+WRONG_USAGE = ("bad_labels", "bad_language")
+"""Codes of errors in what was typed that only a loaded model can tell: exit code 2, as for any wrong usage."""
+
+
 def visible(text: str) -> str:
     r"""The text as one line that acts on no terminal: control characters and lone surrogates are spelled out.
 
@@ -69,14 +73,15 @@ def say(program: str, error: AffectError) -> None:
 
 
 def run_app(app: Callable[[], object], program: str = "affect") -> None:
-    """Runs a typer app; an AffectError or a module not installed ends it with one line and exit code 1.
+    """Runs a typer app; an AffectError or a module not installed ends it with one line and exit code 1, wrong usage with 2.
 
-    The app itself ends wrong usage with 2 and Ctrl-C with 130.
+    The app itself ends most wrong usage with 2 and Ctrl-C with 130.
     """
     try:
         app()
     except AffectError as error:
         say(program, error)
+        sys.exit(2 if error.code in WRONG_USAGE else 1)
     except ModuleNotFoundError as error:
         say(program, missing_module(error))
     except KeyboardInterrupt:

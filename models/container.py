@@ -56,6 +56,7 @@ PLAYLIST_MARKS = (
     b"<smil",
 )
 PLAYLIST_MARKS_WITHIN = (b"<mpd ", b"\nfile ", b'file "', b"index 01", b"<compositionplaylist")
+MP4_MARKS = (b"ftyp", b"mdat")  # behind four bytes: an mp4 or mov
 CURE = "give a video, sound or picture file"
 
 
@@ -112,10 +113,14 @@ class Source:
             return AffectError(
                 f"{self.name} is a playlist or a list of files, which are never opened", CURE, "playlist"
             )
-        if head[4:8] == b"ftyp" or head[4:8] == b"mdat":
-            cure = "copy or record it again: its index is missing"
-            return AffectError(f"{self.name} is cut off or damaged and can't be read", cure, "not_media")
+        if head[4:8] in MP4_MARKS:
+            return self.cut_off()
         return AffectError(f"{self.name} is not a video, sound or picture file, or it is damaged", CURE, "not_media")
+
+    def cut_off(self) -> AffectError:
+        """What is said of the start of an mp4 alone."""
+        cure = "copy or record it again: its index is missing"
+        return AffectError(f"{self.name} is cut off or damaged and can't be read", cure, "not_media")
 
     def head(self) -> bytes:
         """The first bytes of the file."""
@@ -204,7 +209,7 @@ def opened_file(path: str | Path) -> Iterator[BinaryIO]:
     """The seekable binary file behind a path, a pipe or `-`. Raises AffectError as `opened_source` does."""
     name = shown(path)
     try:
-        with seekable(standard_input() if path == STANDARD_INPUT else open_path(Path(path)), name) as file:
+        with seekable(standard_input() if path == STANDARD_INPUT else open_path(path), name) as file:
             empty = file.seek(0, os.SEEK_END) == 0
             file.seek(0)
             if empty:
@@ -214,16 +219,27 @@ def opened_file(path: str | Path) -> Iterator[BinaryIO]:
         raise unreadable(name, error) from error
 
 
-def open_path(path: Path) -> BinaryIO:
+def open_path(path: str | Path) -> BinaryIO:
     """Opens a file or a pipe; a folder or a device is refused before it is opened."""
-    if "\0" in str(path):
-        raise FileNotFoundError
-    mode = path.stat().st_mode
+    check_path(path)
+    return Path(path).open("rb")
+
+
+def check_path(path: str | Path) -> None:
+    """Whether a path names a file or a pipe, without opening it; `-` always does. Raises AffectError `not_found`,
+    `is_folder`, `unreadable`."""
+    if path == STANDARD_INPUT:
+        return
+    try:
+        if "\0" in str(path) or not str(path):
+            raise FileNotFoundError
+        mode = Path(path).stat().st_mode
+    except OSError as error:
+        raise unreadable(shown(path), error) from error
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError
+        raise unreadable(shown(path), IsADirectoryError())
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         raise AffectError(f"{shown(path)} is a device, not a file", CURE, "unreadable")
-    return path.open("rb")
 
 
 def standard_input() -> BinaryIO:
@@ -258,6 +274,8 @@ def copied(file: BinaryIO, name: str) -> BinaryIO:
 
 def unreadable(name: str, error: OSError) -> AffectError:
     """The one map from the file system's errors to words."""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)) and "://" in name:
+        return AffectError(f"{name} is an address, and nothing is ever fetched", "save it to a file first", "not_found")
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return AffectError(f"{name} is not there", "check the name", "not_found")
     if isinstance(error, IsADirectoryError):
@@ -268,10 +286,10 @@ def unreadable(name: str, error: OSError) -> AffectError:
 
 
 def shown(path: str | Path) -> str:
-    """A name as it may stand in a message: one line, printable, `standard input` for `-`."""
+    """A name as it may stand in a message: one line, printable, `standard input` for `-`, quotes for an empty one."""
     if path == STANDARD_INPUT:
         return "standard input"
-    text = str(path)
+    text = str(path) or "''"
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii") for c in text
     )

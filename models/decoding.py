@@ -194,7 +194,9 @@ class Ear:
         if not self.heard or not self.count:
             return None
         wave = np.concatenate(self.parts)
-        return np.clip(np.nan_to_num(wave, nan=0.0, posinf=0.0, neginf=0.0), -1.0, 1.0)
+        finite = np.isfinite(wave)
+        self.trouble.sound += not finite.all()
+        return np.clip(np.where(finite, wave, np.float32(0)), -1.0, 1.0) if finite.any() else None
 
 
 def cue_of(packet: Packet[Any], start: float, end: float) -> Cue | None:

@@ -17,7 +17,7 @@ import numpy as np
 from av import Packet
 from av.container import InputContainer
 
-from models.container import Source, opened_source
+from models.container import CURE, Source, opened_source
 from models.decoding import SAMPLE_RATE, Ear, cue_of
 from models.errors import AffectError
 from models.reading import Clip
@@ -33,6 +33,10 @@ MEASURED = 32 << 20  # bytes up to which a file's length is measured, not believ
 LEAD = 10.0  # seconds read before a stretch so that its first pictures have a key frame, where a format seeks to any packet
 PREROLL = 0.3  # seconds decoded before a stretch of sound: decoders need a few frames to settle
 LONGEST_WAVE = 3600.0  # seconds that load_wave reads
+UNDECODED = (
+    "it is damaged, of a kind that is not known here, a picture of more than 67 million pixels, or it refers to "
+    "another file, which is never opened"
+)
 LONG_NOTE = "Longer than a minute: one reading covers all of it, from pictures and 60 s of sound spread over it."
 
 
@@ -270,11 +274,8 @@ def hear_window(container: InputContainer, tracks: Tracks, found: Found, start: 
 def clip_of(found: Found, tracks: Tracks, source: Source) -> Clip:
     """The Clip with its notes. Raises AffectError `not_media` when nothing of what was wanted can be decoded."""
     if found.empty and (tracks.wanted or tracks.notes):
-        why = (
-            " ".join(tracks.notes)
-            or "it is damaged, of a kind that is not known here, or a picture of more than 67 million pixels"
-        )
-        raise AffectError(f"neither picture nor sound of {source.name} can be decoded", why, "not_media")
+        why = " ".join(tracks.notes).rstrip(".") or UNDECODED
+        raise AffectError(f"neither picture nor sound of {source.name} can be decoded: {why}", CURE, "not_media")
     frames = (
         np.stack([picture for _, picture in found.pictures]) if found.pictures else np.zeros((0, 1, 1, 3), np.uint8)
     )

@@ -34,6 +34,8 @@ HEADINGS = {"visual": "Face:", "audio": "Voice:", "text": "Words:"}
 LABELS_HEADING = "Feels:"
 CONCLUSION = "So:"
 PLAIN_QUOTES = str.maketrans({'"': "'", "\u201c": "'", "\u201d": "'", "\u2018": "'", "\u2019": "'"})
+OWN_MARKS = re.compile(r"<\|[^<>|]*\|>|\b(?:Face|Voice|Words|Feels|So):")
+"""What a transcript may not look like: a control token, a heading."""
 SENSES = {"face": "visual", "voice": "audio", "words": "text"}
 
 
@@ -103,14 +105,16 @@ def body(present: Present, form: str = "labels-first") -> list[Piece]:
 
 
 def clean_words(words: str | None, limit: int = MAX_WORDS) -> str | None:
-    """A transcript as the model sees it: printable, one line, at most `limit` characters; None when nothing is left."""
+    """A transcript as the model sees it: printable, one line, without the marks of prompts and replies, at most `limit`
+    characters; None when fewer than two letters are left."""
     if words is None:
         return None
     kept = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in words[: 8 * limit])
+    kept = OWN_MARKS.sub(" ", kept)
     kept = " ".join(kept.translate(PLAIN_QUOTES).split())
     if len(kept) > limit:
         kept = kept[:limit].rsplit(" ", 1)[0]
-    return kept if any(c.isalnum() for c in kept) else None
+    return kept if sum(c.isalpha() for c in kept) > 1 else None
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,20 @@ el los las y es yo nosotros una en con por para pero muy esta esto como porque s
 lo gli e io sono che di per ma questo questa come perche
 o os um uma eu voce nao mas isso com por ele ela de een het en niet ik jij wij zijn dat voor maar
 """
-AMBIGUOUS = frozenset(("die", "den", "am", "per", "come", "la", "un", "en", "y", "e", "o", "de", "es"))
+AMBIGUOUS = frozenset(
+    ("die", "den", "am", "per", "come", "la", "un", "en", "y", "e", "o", "de", "es", "um", "yo", "dat")
+)
 ENGLISH = frozenset(ENGLISH_WORDS.split())
 OTHERS = frozenset(OTHER_WORDS.split()) - ENGLISH - AMBIGUOUS
 
 
 def is_english(words: str) -> bool:
-    """False where the letters are mostly of another script, or other languages' function words outnumber English ones."""
+    """False where the letters are mostly of another script, where other languages' function words outnumber English ones, and
+    where a letter that English lacks stands beside none of English."""
     letters = [c for c in words if c.isalpha()]
     latin = sum("LATIN" in unicodedata.name(c, "") for c in letters)
     if letters and latin < 0.7 * len(letters):
         return False
     said = [word.strip(".,!?;:()'") for word in words.lower().replace("\u2019", "'").split()]
     foreign, english = (sum(word in known for word in said) for known in (OTHERS, ENGLISH))
-    return foreign < 2 or foreign <= english
+    return foreign <= english and (english > 0 or all(c.isascii() for c in letters))

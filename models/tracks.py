@@ -12,7 +12,7 @@ from av import Packet
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
-from models.container import CURE, MAX_PIXELS, PYAV_ERRORS, Source
+from models.container import CURE, MAX_PIXELS, MP4_MARKS, PYAV_ERRORS, Source
 from models.errors import AffectError
 
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -69,6 +69,8 @@ def choose_tracks(source: Source, video: bool, audio: bool, subtitles: bool) -> 
     with source.container() as container:
         pictures = [stream for stream in container.streams.video if not stream.disposition & COVERS]
         sounds = list(container.streams.audio)
+        if not container.streams and source.head()[4:8] in MP4_MARKS:
+            raise source.cut_off()
         if not pictures and not sounds:
             raise AffectError(f"{source.name} holds neither picture nor sound", CURE, "no_streams")
         seen, notes = checked(*best(pictures if video else [], "picture"), picture_fault)

@@ -35,6 +35,8 @@ def session(path: Path, device: str, threads: int) -> Any:
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.add_session_config_entry("session.x64quantprecision", "1")  # int8 sums overflow on x86 without VNNI else
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the language model wants the cores next
+    if PROVIDERS[device] not in ort.get_available_providers():
+        raise no_provider(device)
     if device == "cuda":
         ort.preload_dlls()
     try:
@@ -42,10 +44,14 @@ def session(path: Path, device: str, threads: int) -> Any:
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         raise AffectError(f"{path.name} can't be loaded", str(error).splitlines()[0][:200], "bad_bundle") from error
     if made.get_providers()[0] != PROVIDERS[device]:
-        raise AffectError(
-            f"onnxruntime has no {PROVIDERS[device]}", 'pip install "affectgpt[cuda]", or --device cpu', "no_device"
-        )
+        raise no_provider(device)
     return made
+
+
+def no_provider(device: str) -> AffectError:
+    """What is said of a device that this onnxruntime, or this machine, has not."""
+    cure = 'pip install "affectgpt[cuda]", or --device cpu'
+    return AffectError(f"onnxruntime has no {PROVIDERS[device]}", cure, "no_device")
 
 
 def check_norms(norms: Mapping[str, Mapping[str, list[float]]]) -> None:

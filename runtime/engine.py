@@ -35,7 +35,7 @@ from runtime.encoders import Encoders
 from runtime.language import Language
 from runtime.merged import is_slow, merged_model
 from runtime.reply import Asked, Event, Writer, nothing
-from runtime.speech import Speech, asr_available, somebody_speaks
+from runtime.speech import LEAST, Speech, asr_available, somebody_speaks
 
 GRAPHS = ("vision.frame", "vision.clip", "audio.window", "audio.clip")
 
@@ -190,7 +190,8 @@ class Engine:
         frames = self.bundle.spec["preprocessing"]["frames"]
         clip = read_clip(source, frames=frames, start=start, end=end, video=video, audio=audio, subtitles=transcript)
         if text is not None:
-            clip = replace(clip, transcript=text, transcript_source="given")
+            words = text.encode("utf-8", "replace").decode("utf-8")  # a command line may hold halves of letters
+            clip = replace(clip, transcript=words, transcript_source="given")
         elif subtitle is not None:
             file = subtitle_file(subtitle)
             words, notes = file.words(clip.start, clip.end), (*clip.notes, *file.notes)
@@ -335,7 +336,7 @@ class Engine:
         if not wanted:
             return Words(None, "none", None, ("words were left out",))
         if clip.waveform is None:
-            return Words(None, "none", None, ("no words: there is no sound and none were given",))
+            return Words(None, "none", None, ("no words: none were given, and no sound was read",))
         if not asr_available():
             return Words(
                 None, "none", None, ('no words: speech recognition is not installed (pip install "affectgpt[asr]")',)
@@ -355,7 +356,8 @@ class Engine:
             return Words(text, source, None, (f"the words are in {spoken}, which this model can't read: left out",))
         read = clean_words(text)
         if read is None:
-            return Words(None, source, None, ("no words: the text has none",))
+            why = "no subtitle is shown in this stretch" if source == "subtitle" and not text else "the text has none"
+            return Words(None, source, None, (f"no words: {why}",))
         cut = (
             ()
             if len(read) >= len(" ".join(text.split())) - 8 or len(text) < 600
@@ -482,18 +484,25 @@ def absent(clip: Clip, inputs: Inputs, asked: Mapping[str, bool]) -> list[str]:
     if not asked["video"]:
         notes.append("the picture was left out")
     elif not len(clip.frames):
-        notes.append("there is no picture")
+        notes += [] if said(clip, "picture") else ["there is no picture"]
     elif inputs.seen is None or not inputs.seen.faces:
         notes.append("no face was found")
     if not asked["audio"]:
         notes.append("the sound was left out")
     elif clip.waveform is None:
-        notes.append("there is no sound")
+        notes += [] if said(clip, "sound") else ["there is no sound"]
+    elif len(clip.waveform) < LEAST * SAMPLE_RATE:
+        notes.append(f"the sound is too short: less than {LEAST:g} s")
     elif is_silent(clip.waveform):
         notes.append("the sound is silent")
     elif inputs.heard is None:
         notes.append("nobody is heard to speak: no voice was read")
     return notes
+
+
+def said(clip: Clip, what: str) -> bool:
+    """Whether the file's own notes say why its picture or its sound was not read."""
+    return any(note.startswith(f"The {what} ") for note in clip.notes)
 
 
 def peak_memory() -> float:

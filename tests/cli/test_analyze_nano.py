@@ -97,6 +97,12 @@ def test_one_bad_file_among_good_ones(tmp_path: Path) -> None:
         ["--device", "tpu"],
         [str(CLIP), "--text", "a"],
         ["--threads", "0"],
+        ["--from", "inf"],
+        ["--to", "nan"],
+        ["-", "-"],
+        ["--labels", ""],
+        ["--labels", "happy,blue", "--format", "json"],
+        ["--language", "xx"],
     ],
 )
 def test_wrong_usage_ends_with_two_and_in_words(words: list[str]) -> None:
@@ -121,6 +127,37 @@ def test_hostile_words_are_shown_and_do_nothing(words: str) -> None:
     assert done.returncode == 0 and b"\x1b" not in done.stdout and b"Traceback" not in done.stderr
     if "[red]" in words:
         assert b"[red]x[/red]" in done.stdout
+
+
+def test_a_mistyped_name_is_found_before_anything_is_loaded() -> None:
+    """One line names it once, whatever stands in it; the bundle was not looked for."""
+    for name, cure in (("no\x1bfilm.mp4", "check the name"), ("", "check the name"), ("http://h/a.mp4", "save it")):
+        done = affect(name, "--bundle", "there-is-none")
+        line = done.stderr.decode()
+        assert done.returncode == 1 and line.count("\n") == 1 and cure in line and "there-is-none" not in line
+        assert line.count(name.replace("\x1b", "\\x1b") or "''") == 1
+
+
+def test_where_nothing_can_be_loaded_each_file_has_its_failure() -> None:
+    done = affect(CLIP, CLIP, "--bundle", "there-is-none", "--format", "json")
+    assert [row["error"]["code"] for row in documents(done)] == ["no_bundle"] * 2
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1
+
+
+def test_notes_say_why_once(tmp_path: Path) -> None:
+    """What was left out is not said to be absent; a subtitle of another time is not said to be empty."""
+    path = tmp_path / "late.srt"
+    path.write_text("1\n00:01:00,000 --> 00:01:02,000\nhello\n", encoding="utf-8")
+    (late,) = documents(affect(CLIP, "--subtitle", path, "--no-video", "--format", "jsonl"))
+    assert "no words: no subtitle is shown in this stretch" in late["notes"]
+    (bare,) = documents(affect(CLIP, "--no-video", "--no-audio", "--format", "jsonl"))
+    assert "no words: none were given, and no sound was read" in bare["notes"]
+    short = tmp_path / "short.wav"
+    with wave.open(str(short), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes((8000 * np.sin(np.arange(1600) * 0.2)).astype(np.int16).tobytes())
+    (click,) = documents(affect(short, "--format", "jsonl"))
+    assert "the sound is too short: less than 0.2 s" in click["notes"]
 
 
 def test_the_panel_fits_eighty_columns_and_has_no_colour_without_a_terminal() -> None:

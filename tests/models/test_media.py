@@ -457,10 +457,11 @@ def test_a_file_that_ends_early_is_read_up_to_there(tmp_path: Path) -> None:
 
 def test_an_mp4_without_its_index_says_so(tmp_path: Path) -> None:
     data = make_film(tmp_path / "a.mp4", picture=noise).read_bytes()
-    (tmp_path / "b.mp4").write_bytes(data[: len(data) // 2])
-    with pytest.raises(AffectError, match="cut off") as raised:
-        read_clip(tmp_path / "b.mp4")
-    assert raised.value.code == "not_media" and "index" in raised.value.cure
+    for kept in (len(data) // 2, 100):
+        (tmp_path / "b.mp4").write_bytes(data[:kept])
+        with pytest.raises(AffectError, match="cut off") as raised:
+            read_clip(tmp_path / "b.mp4")
+        assert raised.value.code == "not_media" and "index" in raised.value.cure
 
 
 def test_a_broken_sound_track_leaves_the_picture(tmp_path: Path) -> None:
@@ -474,6 +475,16 @@ def test_a_broken_sound_track_leaves_the_picture(tmp_path: Path) -> None:
     path.write_bytes(data)
     clip = read_clip(path)
     assert len(clip.frames) == 8 and clip.waveform is None and clip.notes == ("The sound track could not be decoded.",)
+
+
+def test_samples_that_are_no_numbers_are_no_sound(tmp_path: Path) -> None:
+    """All of them: there is nothing to decode; some of them: silence there, and a note."""
+    some = tone(1, RATE).astype(np.float32)
+    some[100:200] = np.nan
+    clip = read_clip(make_wav(tmp_path / "a.wav", some, RATE, kind=3))
+    assert clip.notes == ("Parts of the sound could not be decoded.",)
+    assert clip.waveform is not None and not clip.waveform[110:190].any() and clip.waveform[300:].any()
+    assert code_of(make_wav(tmp_path / "b.wav", np.full(RATE, np.nan, np.float32), RATE, kind=3)) == "not_media"
 
 
 def test_a_broken_picture_track_leaves_the_sound(tmp_path: Path) -> None:

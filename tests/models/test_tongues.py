@@ -16,6 +16,7 @@ from models.tongues import is_english
         "OK",
         "[NAME] is a man child who can't stand up",
         "😀 lol",
+        "She said it was café au lait, you know?",
     ],
 )
 def test_english_is_read(line: str) -> None:
@@ -30,6 +31,9 @@ def test_english_is_read(line: str) -> None:
         "我很高兴",
         "мне очень грустно",
         "no es lo que yo quiero",
+        "Voor altijd!",
+        "Så dejligt.",
+        "¡Qué sorpresa tan bonita, señor!",
     ],
 )
 def test_other_languages_are_not(line: str) -> None:

@@ -24,6 +24,15 @@ def test_a_bundle_of_other_measurements_is_refused_with_words() -> None:
         assert caught.value.code == "bad_bundle" and "export the bundle again" in caught.value.cure
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_device_that_is_not_there_is_said_in_our_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime itself would warn in its own, and go on with the CPU."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(AffectError, match="has no CUDA") as caught:
+        session(tmp_path / "any.onnx", "cuda", 1)
+    assert caught.value.code == "no_device"
+
+
 def test_int8_sums_do_not_overflow_on_any_processor(tmp_path: Path) -> None:
     """Two products of 255 and 127 are more than 16 bits hold, which is where processors without VNNI add them up."""
     weights = np.full((64, 64), 127, np.int8)

@@ -233,7 +233,9 @@ def test_doubtful_words_over_no_speech_are_dropped(whisper: Speech) -> None:
         ({"cy": 0.4, "nl": 0.3}, "cy"),
     ],
 )
-def test_another_language_is_said_when_it_is_much_likelier_than_english(whisper: Speech, shares: dict[str, float], language: str) -> None:
+def test_another_language_must_be_much_likelier_than_english(
+    whisper: Speech, shares: dict[str, float], language: str
+) -> None:
     made, decoder = told(whisper, ["guten Tag"], shares)
     heard = made.transcribe(voice(2.0))
     assert (heard.text, heard.language) == ("guten Tag", language)
