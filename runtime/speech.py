@@ -48,6 +48,7 @@ PINNED = {  # sha256
 FOLDER = f"whisper-base-{PINNED['model.bin'][:12]}"
 MEL_BANDS = 80
 TICK = 0.02  # seconds between two time stamps
+BEAM = 5  # ways that are followed at once: Whisper's own figure
 MOST_TOKENS = 224  # half of Whisper's context, more than anybody says in 10 s
 LOOPING = 2.4  # a text that zlib shrinks this much repeats itself: Whisper's own figure
 SURER = 3.0  # times likelier than English a language must be to be believed
@@ -248,11 +249,11 @@ class Speech:
         return [(start, end, once(text)) for start, end, text in found] if loops(found) else found
 
     def generate(self, states: Any, language: str) -> list[tuple[float, float, str]]:
-        """Greedy decoding with time stamps."""
+        """The best of `BEAM` ways to go on, with time stamps."""
         spoken = [f"<|{language}|>", "<|transcribe|>"] if self.multilingual else []
         prompt = [self.id(name) for name in ("<|startoftranscript|>", *spoken)]
         asked = {
-            "beam_size": 1,
+            "beam_size": BEAM,
             "max_length": len(prompt) + MOST_TOKENS,
             "return_scores": True,
             "return_no_speech_prob": True,
