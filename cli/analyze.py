@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.errors import WRONG_USAGE, missing_module, say, visible
-from models.container import check_path, shown
+from models.container import NAME_SHOWN, check_path, shown
 from models.errors import AffectError
 from runtime.cache import discard_all
 
@@ -194,7 +194,7 @@ def one_file(engine: Any, name: str, wish: Wish, wrong: AffectError | None = Non
     except AffectError as error:
         if error.code in WRONG_USAGE:
             raise
-        say("affect" if shown(name) in error.message else f"affect: {visible(name)}", error)
+        say("affect" if shown(name)[:NAME_SHOWN] in error.message else f"affect: {visible(name)}", error)
         out_failure(name, wish, error)
         return False
     for document in documents(reading, wish.format):

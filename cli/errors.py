@@ -5,8 +5,13 @@ Knows nothing of what the programs do. What came from outside is shown with its 
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from models.errors import AffectError
 
@@ -65,6 +70,45 @@ def missing_module(error: ModuleNotFoundError) -> AffectError:
     return AffectError(f"{module} is not installed", cure, "not_installed")
 
 
+PLAIN = {"▸": ">", "█": "#", "·": ".", "…": "."}
+"""What stands for our own signs where a terminal has no such character."""
+
+
+def plainer(error: UnicodeError) -> tuple[str, int]:
+    """A codec's way out: our signs in plain ones, other characters as question marks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(c, "?") for c in lacking), error.end
+
+
+def fit_terminal() -> None:
+    """Lets no character that stdout can't show end the program. Raises AffectError `no_output` where it is closed."""
+    codecs.register_error("affect_plainer", plainer)
+    if sys.stdout is None:
+        raise AffectError("standard output is closed", "", "no_output")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="affect_plainer")
+
+
+@contextmanager
+def written_out() -> Iterator[None]:
+    """Ends with everything on stdout, or raises AffectError `no_output`; a reader that has gone is no error."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        if error.errno == errno.ENOSPC:
+            raise AffectError(
+                "standard output can't be written: its disk is full", "free some space", "no_output"
+            ) from error
+
+
 def say(program: str, error: AffectError) -> None:
     """`affect: what is wrong (what to do)` on stderr, plain and safe."""
     line = visible(f"{program}: {error}")
@@ -78,7 +122,9 @@ def run_app(app: Callable[[], object], program: str = "affect") -> None:
     The app itself ends most wrong usage with 2 and Ctrl-C with 130.
     """
     try:
-        app()
+        fit_terminal()
+        with written_out():
+            app()
     except AffectError as error:
         say(program, error)
         sys.exit(2 if error.code in WRONG_USAGE else 1)

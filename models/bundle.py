@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from models.container import NAME_SHOWN, is_file, shown
 from models.emotions import PLAIN_WORD
 from models.errors import AffectError
 from models.prompt import PROMPT_VERSION
@@ -116,10 +117,12 @@ def find_bundle(name_or_dir: str | Path) -> Path:
     text = os.fspath(name_or_dir)
     homes = [EMBEDDED, added_bundles()] if isinstance(name_or_dir, str) and NAME.fullmatch(text) else []
     for folder in [*(home / text for home in homes), Path(text)]:
-        if folder.joinpath(MANIFEST).is_file():
+        if is_file(folder / MANIFEST):
             return folder
     names = ", ".join(sorted(bundle_folders())) or "none"
-    raise AffectError(f"no bundle {text}", f"a folder with {MANIFEST} in it, or one of: {names}", "no_bundle")
+    raise AffectError(
+        f"no bundle {shown(text)[:NAME_SHOWN]}", f"a folder with {MANIFEST} in it, or one of: {names}", "no_bundle"
+    )
 
 
 def bundle_folders() -> dict[str, Path]:

@@ -7,6 +7,7 @@ errors of PyAV and of the file system become an AffectError. Knows nothing of fr
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -28,6 +29,7 @@ MAX_PIPED = 4 << 30  # bytes taken from a pipe into a temporary file
 MAX_PIXELS = 1 << 26  # of one picture: twice 8K; a decoded 8-bit 4:4:4 frame is then 200 MB
 BUFFER = 1 << 16  # bytes FFmpeg asks for at once
 CHUNK = 1 << 20
+NAME_SHOWN = 60  # characters of a name that is too long
 STANDARD_INPUT = "-"
 PYAV_ERRORS = (FFmpegError, ValueError, OverflowError, MemoryError, OSError)
 """What PyAV raises on a damaged file: FFmpeg's own errors, plain ones for values out of range, and the disk's."""
@@ -51,11 +53,13 @@ PLAYLIST_MARKS = (
     b"<SmoothStreaming",
     b"v=0",
     b"[playlist]",
+    b"[internetshortcut]",
     b"<playlist",
     b"<asx",
     b"<smil",
 )
-PLAYLIST_MARKS_WITHIN = (b"<mpd ", b"\nfile ", b'file "', b"index 01", b"<compositionplaylist")
+PLAYLIST_MARKS_WITHIN = (b"<mpd ", b"\nfile ", b'file "', b"index 01", b"<compositionplaylist", b"<playlist")
+REFERENCE_MARKS = (b"rmra", b"rmda")  # of a QuickTime movie that only names others
 MP4_MARKS = (b"ftyp", b"mdat")  # behind four bytes: an mp4 or mov
 CURE = "give a video, sound or picture file"
 
@@ -99,7 +103,7 @@ class Source:
         if self.interrupted:
             raise KeyboardInterrupt
         if self.asked:
-            raise AffectError(f"{self.name} names other files, which are never opened", CURE, "playlist")
+            raise self.of_others()
 
     def refusal(self, error: Exception) -> AffectError:
         """The one map from what PyAV raised on opening to words."""
@@ -117,10 +121,16 @@ class Source:
             return self.cut_off()
         return AffectError(f"{self.name} is not a video, sound or picture file, or it is damaged", CURE, "not_media")
 
+    def of_others(self) -> AffectError:
+        """What is said of a file that wants others opened."""
+        return AffectError(f"{self.name} names other files, which are never opened", CURE, "playlist")
+
     def cut_off(self) -> AffectError:
-        """What is said of the start of an mp4 alone."""
-        cure = "copy or record it again: its index is missing"
-        return AffectError(f"{self.name} is cut off or damaged and can't be read", cure, "not_media")
+        """What is said of an mp4 without an index of pictures and sound: of the start of one, mostly."""
+        if any(mark in self.head() for mark in REFERENCE_MARKS):
+            return self.of_others()
+        words = f"{self.name} is cut off or damaged: it has no index of pictures and sound"
+        return AffectError(words, "copy or record it again", "not_media")
 
     def head(self) -> bytes:
         """The first bytes of the file."""
@@ -242,6 +252,14 @@ def check_path(path: str | Path) -> None:
         raise AffectError(f"{shown(path)} is a device, not a file", CURE, "unreadable")
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; not where no file can be, as under a name that is too long."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def standard_input() -> BinaryIO:
     """Standard input, unless it is closed or a person's keyboard."""
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
@@ -268,8 +286,17 @@ def copied(file: BinaryIO, name: str) -> BinaryIO:
         if size > MAX_PIPED:
             kept.close()
             raise AffectError(f"{name} gives more than {MAX_PIPED >> 30} GB", "save it to a file first", "too_large")
-        kept.write(piece)
+        write_piece(kept, piece, name)
     return kept
+
+
+def write_piece(kept: BinaryIO, piece: bytes, name: str) -> None:
+    """Raises AffectError `disk_full`."""
+    try:
+        kept.write(piece)
+    except OSError as error:
+        words = f"{tempfile.gettempdir()} has no room for what {name} gives: {error.strerror}"
+        raise AffectError(words, "free some space there, or set TMPDIR to another folder", "disk_full") from error
 
 
 def unreadable(name: str, error: OSError) -> AffectError:
@@ -282,6 +309,8 @@ def unreadable(name: str, error: OSError) -> AffectError:
         return AffectError(f"{name} is a folder", "name the files in it", "is_folder")
     if isinstance(error, PermissionError):
         return AffectError(f"{name} may not be read", "check its rights", "unreadable")
+    if error.errno == errno.ENAMETOOLONG:
+        return AffectError(f"{name[:NAME_SHOWN]}... is longer than a name can be", "check the name", "not_found")
     return AffectError(f"{name} can't be read: {error.strerror or error}", "", "unreadable")
 
 

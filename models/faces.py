@@ -7,7 +7,7 @@ uint8 [H, W, 3] RGB, boxes in pixels. Knows pictures; nothing of emotions or net
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ CROP_SCALE = 1.22  # side of a FER2013 picture over BlazeFace's box on it, media
 CROP_RISE = 0.08  # and how far its middle lies above the box's, in sides
 MESH_SCALE = 1.5  # what the mesh wants around the box
 MESH_LOGIT = 2.0  # below this the mesh has not found a face in its picture
+PART_LOGIT = 10.0  # and below this a box on a part of a frame is none: the faceless control clip has one of -2 and .72
 # Points of the mesh (MediaPipe's canonical face model)
 MOUTH_TOP, MOUTH_BOTTOM, MOUTH_LEFT, MOUTH_RIGHT = 13, 14, 61, 291
 EYES = ((159, 145, 33, 133), (386, 374, 263, 362))  # upper lid, lower lid, outer corner, inner corner
@@ -97,6 +98,19 @@ class FaceFinder:
         faces = [face_of(places.reshape(-1, 16)[i], anchors()[i], float(scores[i]), side) for i in rows]
         return suppress(faces)
 
+    def search(self, frame: np.ndarray) -> list[Face]:
+        """Faces too small for a look at the whole frame, which shows those from a seventh of its longer side on: the ones of
+        nine overlapping parts, each half as long and half as high, where the mesh agrees."""
+        height, width = frame.shape[:2]
+        high, wide = -(-height // 2), -(-width // 2)
+        found: list[Face] = []
+        for top in {0, (height - high) // 2, height - high}:
+            for left in {0, (width - wide) // 2, width - wide}:
+                part = frame[top : top + high, left : left + wide]
+                sure = [face for face in self.detect(part) if self.landmarks(part, face)[1] >= PART_LOGIT]
+                found += [moved(face, left, top) for face in sure]
+        return suppress(found)
+
     def landmarks(self, frame: np.ndarray, face: Face) -> tuple[np.ndarray, float]:
         """[468, 3] points in the frame's pixels, and the mesh's logit that a face is there."""
         right, left = face.keypoints[0], face.keypoints[1]
@@ -114,14 +128,18 @@ class FaceFinder:
         return points.reshape(-1, 3), float(logit.reshape(-1)[0])
 
     def follow(self, frames: np.ndarray) -> list[Face | None]:
-        """The main person's face in each frame [T, H, W, 3], None where it is not seen.
+        """The main person's face in each frame [T, H, W, 3], None where it is not seen. Small faces are searched for where no
+        frame shows a larger one.
 
         Faces of following frames belong together when they overlap or lie within a face's width; the longest, largest
         and most central chain is the main person.
         """
+        found = [self.detect(frame) for frame in frames]
+        if not any(found):
+            found = [self.search(frame) for frame in frames]
         chains: list[dict[int, Face]] = []
-        for index, frame in enumerate(frames):
-            for face in self.detect(frame):
+        for index, faces in enumerate(found):
+            for face in faces:
                 chain = next((c for c in chains if index not in c and same_person(c[max(c)], face)), None)
                 if chain is None:
                     chains.append({index: face})
@@ -145,6 +163,14 @@ def face_of(place: np.ndarray, anchor: np.ndarray, score: float, side: int) -> F
     points = (anchor + place[4:].reshape(6, 2) / INPUT) * side
     box = (centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1])
     return Face((float(box[0]), float(box[1]), float(box[2]), float(box[3])), score, points)
+
+
+def moved(face: Face, right: int, down: int) -> Face:
+    """A face of a part of a frame, in the frame's pixels."""
+    x0, y0, x1, y1 = face.box
+    return replace(
+        face, box=(x0 + right, y0 + down, x1 + right, y1 + down), keypoints=face.keypoints + np.array([right, down])
+    )
 
 
 def overlap(a: Face, b: Face) -> float:

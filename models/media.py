@@ -17,7 +17,7 @@ import numpy as np
 from av import Packet
 from av.container import InputContainer
 
-from models.container import CURE, Source, opened_source
+from models.container import MAX_PIXELS, Source, opened_source
 from models.decoding import SAMPLE_RATE, Ear, cue_of
 from models.errors import AffectError
 from models.reading import Clip
@@ -27,16 +27,17 @@ from models.tracks import Tracks, Trouble, choose_tracks, measured_length, packe
 
 WHOLE = 60.0  # seconds up to which a stretch is read whole, and of sound from a longer one
 SLACK = 1.0  # seconds by which headers and tracks commonly differ
+LOST, LOST_SHARE = 0.25, 0.05  # seconds, and the share of what was read, that may be missing without a word
 SOUND_WINDOWS = 6  # in which the sound of a longer stretch is read
 SOUND_WINDOW = WHOLE / SOUND_WINDOWS  # seconds
 MEASURED = 32 << 20  # bytes up to which a file's length is measured, not believed
 LEAD = 10.0  # seconds read before a stretch so that its first pictures have a key frame, where a format seeks to any packet
 PREROLL = 0.3  # seconds decoded before a stretch of sound: decoders need a few frames to settle
 LONGEST_WAVE = 3600.0  # seconds that load_wave reads
-UNDECODED = (
-    "it is damaged, of a kind that is not known here, a picture of more than 67 million pixels, or it refers to "
-    "another file, which is never opened"
-)
+NOTHING_THERE = "its tracks hold nothing, or refer to another file, which is never opened"
+DAMAGED = "it is damaged or of a kind that is not known here"
+PICTURE_DAMAGED = f"{DAMAGED}, or has more than {MAX_PIXELS / 1e6:.0f} million pixels"
+EXPORT = "export it again, as mp4, wav or png"
 LONG_NOTE = "Longer than a minute: one reading covers all of it, from pictures and 60 s of sound spread over it."
 
 
@@ -182,7 +183,7 @@ def read_whole(source: Source, tracks: Tracks, start: float, end: float | None, 
         found.pictures = choose_pictures(source, tracks, found, shots, frames)
     if len(shots) == 1 and tracks.audio is None and not start and not cut:
         return still(found)
-    if not cut and (tracks.claimed or 0.0) - last > max(SLACK / 2, 0.05 * last):
+    if not (cut or tracks.partial) and (tracks.claimed or 0.0) - last > max(LOST, LOST_SHARE * last):
         found.notes.append(f"The file says that it is {tracks.claimed:.1f} s long; {last:.1f} s of it can be read.")
     return found
 
@@ -274,8 +275,8 @@ def hear_window(container: InputContainer, tracks: Tracks, found: Found, start: 
 def clip_of(found: Found, tracks: Tracks, source: Source) -> Clip:
     """The Clip with its notes. Raises AffectError `not_media` when nothing of what was wanted can be decoded."""
     if found.empty and (tracks.wanted or tracks.notes):
-        why = " ".join(tracks.notes).rstrip(".") or UNDECODED
-        raise AffectError(f"neither picture nor sound of {source.name} can be decoded: {why}", CURE, "not_media")
+        words = f"neither picture nor sound of {source.name} can be decoded: {undecoded(found, tracks)}"
+        raise AffectError(words, EXPORT, "not_media")
     frames = (
         np.stack([picture for _, picture in found.pictures]) if found.pictures else np.zeros((0, 1, 1, 3), np.uint8)
     )
@@ -291,6 +292,16 @@ def clip_of(found: Found, tracks: Tracks, source: Source) -> Clip:
         duration=found.duration,
         notes=(*tracks.notes, *found.notes, *troubles(found, tracks)),
     )
+
+
+def undecoded(found: Found, tracks: Tracks) -> str:
+    """Why nothing could be read, as far as can be told."""
+    if tracks.notes:
+        why = " ".join(tracks.notes).rstrip(".")
+        return why[0].lower() + why[1:]
+    if found.trouble == Trouble():
+        return NOTHING_THERE
+    return PICTURE_DAMAGED if found.trouble.picture else DAMAGED
 
 
 def troubles(found: Found, tracks: Tracks) -> Iterator[str]:

@@ -18,6 +18,7 @@ from models.errors import AffectError
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 TEXTS = ("subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text")
 LOWEST_RATE, HIGHEST_RATE = 1000, 10_000_000  # samples a second of a sound track that is read
+MOST_CHANNELS = 64  # that FFmpeg mixes
 RATES = (0.1, 1000)  # pictures a second that are believed
 USUAL_RATE = 25  # pictures a second where the file doesn't say it
 
@@ -42,6 +43,7 @@ class Tracks:
     claimed: float | None  # length in seconds, by the header
     size: int  # bytes
     picture_length: float  # seconds of a picture whose packet doesn't say it
+    partial: bool  # a track was left out that may be longer
     notes: tuple[str, ...] = ()
 
     @property
@@ -85,6 +87,7 @@ def choose_tracks(source: Source, video: bool, audio: bool, subtitles: bool) -> 
             claimed=length / 1e6 if length and length > 0 else None,
             size=os.fstat(source.file.fileno()).st_size,
             picture_length=1 / picture_rate(seen),
+            partial=bool((pictures and not video) or (sounds and not audio)),
             notes=notes + more,
         )
 
@@ -104,8 +107,10 @@ def picture_fault(stream: Any) -> str:
 
 
 def sound_fault(stream: Any) -> str:
-    """Why a sound stream is not read, "" when it is. Some say their rate only when they are decoded."""
-    rate = stream.rate or LOWEST_RATE
+    """Why a sound stream is not read, "" when it is. Some say their rate and channels only when they are decoded."""
+    rate, channels = stream.rate or LOWEST_RATE, stream.codec_context.channels
+    if channels > MOST_CHANNELS:
+        return f"The sound has {channels} channels and was not read."
     return "" if LOWEST_RATE <= rate <= HIGHEST_RATE else f"The sound has {rate} samples a second and was not read."
 
 

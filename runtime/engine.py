@@ -191,7 +191,8 @@ class Engine:
         clip = read_clip(source, frames=frames, start=start, end=end, video=video, audio=audio, subtitles=transcript)
         if text is not None:
             words = text.encode("utf-8", "replace").decode("utf-8")  # a command line may hold halves of letters
-            clip = replace(clip, transcript=words, transcript_source="given")
+            notes = clip.notes if words == text else (*clip.notes, "the words are not UTF-8: parts show as ?")
+            clip = replace(clip, transcript=words, transcript_source="given", notes=notes)
         elif subtitle is not None:
             file = subtitle_file(subtitle)
             words, notes = file.words(clip.start, clip.end), (*clip.notes, *file.notes)
@@ -486,7 +487,7 @@ def absent(clip: Clip, inputs: Inputs, asked: Mapping[str, bool]) -> list[str]:
     elif not len(clip.frames):
         notes += [] if said(clip, "picture") else ["there is no picture"]
     elif inputs.seen is None or not inputs.seen.faces:
-        notes.append("no face was found")
+        notes.append("no face was found, or none large enough")
     if not asked["audio"]:
         notes.append("the sound was left out")
     elif clip.waveform is None:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import models
+from models.container import NAME_SHOWN, is_file, shown
 from models.errors import AffectError
 from models.sound import HOP, SAMPLE_RATE, is_silent, log_mel
 from runtime.cache import make_once
@@ -307,9 +308,9 @@ def require() -> None:
 def check_folder(folder: Path) -> Path:
     """A model folder that the user named."""
     for name in ("model.bin", "config.json", "tokenizer.json"):
-        if not (folder / name).is_file():
+        if not is_file(folder / name):
             cure = "give a folder with a Whisper model for CTranslate2 or faster-whisper"
-            raise AffectError(f"{folder} has no {name}", cure, "bad_asr_model")
+            raise AffectError(f"{shown(folder)[:NAME_SHOWN]} has no {name}", cure, "bad_asr_model")
     return folder
 
 

@@ -129,6 +129,13 @@ def test_hostile_words_are_shown_and_do_nothing(words: str) -> None:
         assert b"[red]x[/red]" in done.stdout
 
 
+def test_words_that_are_no_utf_8_are_read_and_said_to_be_so() -> None:
+    done = affect(CLIP, "--no-video", "--no-audio", "--format", "json", "--text", "I am so glad \udcff\udce9 today")
+    (segment,) = documents(done)[0]["segments"]
+    assert segment["transcript"] == "I am so glad ?? today"
+    assert "the words are not UTF-8: parts show as ?" in str(segment)
+
+
 def test_a_mistyped_name_is_found_before_anything_is_loaded() -> None:
     """One line names it once, whatever stands in it; the bundle was not looked for."""
     for name, cure in (("no\x1bfilm.mp4", "check the name"), ("", "check the name"), ("http://h/a.mp4", "save it")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -88,3 +89,24 @@ def test_ctrl_c_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_letters_of_any_script_stay_as_they_are() -> None:
     assert visible("Grüße 你好 😀") == "Grüße 你好 😀"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", b"> happy ##.. ? ?\n"), ("latin-1", b"> happy ##\xb7\xb7 ? ?\n")]
+)
+def test_a_terminal_without_our_signs_gets_plain_ones(
+    encoding: str, shown: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding, write_through=True))
+    run_app(lambda: print("▸ happy ██·· 你 😀"))
+    assert written.getvalue() == shown
+
+
+def test_output_that_can_not_be_written_is_said_in_one_line() -> None:
+    shell = f"{sys.executable} -m cli.main --version"
+    full = subprocess.run(["sh", "-c", f"{shell} > /dev/full"], cwd=ROOT, capture_output=True, text=True)
+    closed = subprocess.run(["sh", "-c", f"{shell} >&-"], cwd=ROOT, capture_output=True, text=True)
+    words = "affect: standard output can't be written: its disk is full (free some space)\n"
+    assert (full.returncode, full.stderr) == (1, words)
+    assert (closed.returncode, closed.stderr) == (1, "affect: standard output is closed\n")

@@ -20,7 +20,9 @@ from models.faces import (
     same_person,
     suppress,
 )
+from models.media import read_clip
 
+SPEAKING = Path(__file__).parents[2] / "examples/grid.mp4"
 SKIN, HAIR, LIPS, DARK = (225, 180, 150), (60, 40, 30), (165, 70, 70), (40, 15, 15)
 
 
@@ -70,12 +72,28 @@ def test_a_face_is_found_where_it_is(finder: FaceFinder, x: float, y: float, siz
     assert right[0] < x < left[0]
 
 
+@pytest.mark.parametrize("share", [0.08, 0.1])
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (250, 150), (430, 200)])
+def test_a_small_face_is_searched_for_and_found_where_it_is(finder: FaceFinder, x: int, y: int, share: float) -> None:
+    """A speaker whose face takes a tenth of a wide picture: no look at all of it shows him."""
+    speaker = read_clip(SPEAKING, frames=1).frames[0]
+    (face,) = finder.detect(speaker)
+    scale = share * 640 / face.size
+    small = cv2.resize(speaker, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    frame = room(640, 360)
+    frame[y : y + small.shape[0], x : x + small.shape[1]] = small
+    assert finder.detect(frame) == []
+    middle = np.array(face.centre) * scale + (x, y)
+    for found in finder.follow(np.stack([frame, frame])):
+        assert found is not None and np.hypot(*(found.centre - middle)) < 0.3 * found.size
+
+
 @pytest.mark.parametrize("shape", [(240, 320), (320, 240), (40, 640), (1, 1), (1, 300), (2160, 3840)])
 def test_no_face_is_no_face(finder: FaceFinder, shape: tuple[int, int]) -> None:
     """Black, grey and noise, of any shape from one pixel to 8 million."""
     noise = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
     for frame in (np.zeros((*shape, 3), np.uint8), np.full((*shape, 3), 128, np.uint8), noise):
-        assert finder.detect(frame) == []
+        assert finder.detect(frame) == finder.search(frame) == []
 
 
 def test_a_portrait_frame_keeps_its_proportions(finder: FaceFinder) -> None:
@@ -240,8 +258,6 @@ def test_real_happy_faces_smile_most(affect_data: Path, finder: FaceFinder) -> N
 @pytest.mark.needs_data
 def test_real_clips_have_one_face_in_every_frame(affect_data: Path, finder: FaceFinder) -> None:
     """And the control clip has none."""
-    from models.media import read_clip
-
     for name in ("single_face.mp4", "WolfgangLanger_Pexels.mp4"):
         assert None not in finder.follow(read_clip(affect_data / "video" / name, audio=False).frames)
     nobody = read_clip(affect_data / "video" / "no_face.mp4", audio=False).frames

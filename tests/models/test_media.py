@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -25,9 +25,11 @@ import numpy as np
 import pytest
 
 from models import container, media
+from models.bundle import load_bundle
 from models.errors import AffectError
 from models.media import load_wave, read_clip, read_subtitle_file, subtitle_file
 from models.reading import Clip
+from runtime.speech import check_folder
 from tests.media_files import make_film, make_image, make_wav, plain_picture, time_of, tone, with_matrix
 
 RATE = 16000
@@ -455,13 +457,49 @@ def test_a_file_that_ends_early_is_read_up_to_there(tmp_path: Path) -> None:
     assert len(clip.frames) >= 6 and 1 < clip.end < 3 and "4.0 s long" in clip.notes[0]
 
 
+def test_what_the_user_left_out_is_not_missed(tmp_path: Path) -> None:
+    """A film whose sound goes on after its last picture: whole, said or not, whichever of both is read."""
+    film = make_film(tmp_path / "a.mkv", seconds=2, sound="pcm_s16le", wave=tone(3, RATE))
+    assert read_clip(film, audio=False).notes == read_clip(film).notes == ()
+
+
+def test_a_third_of_a_second_that_is_cut_off_is_missed(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "a.mp4", seconds=3, size=(160, 120), picture=noise, options={"movflags": "faststart"})
+    cut = tmp_path / "b.mp4"
+    cut.write_bytes(film.read_bytes()[: int(film.stat().st_size * 0.88)])
+    assert any("3.0 s long; 2." in note for note in read_clip(cut).notes)
+
+
+@pytest.mark.parametrize(("channels", "words"), [(255, "255 channels"), (0, "damaged")])
+def test_channels_that_can_not_be_mixed_are_said(tmp_path: Path, channels: int, words: str) -> None:
+    data = bytearray(make_wav(tmp_path / "a.wav", np.zeros(25500, np.int16), RATE).read_bytes())
+    data[22:24] = channels.to_bytes(2, "little")
+    (tmp_path / "b.wav").write_bytes(data)
+    with pytest.raises(AffectError, match=words) as raised:
+        read_clip(tmp_path / "b.wav")
+    assert raised.value.cure.startswith("export it again")
+
+
+def test_tracks_that_hold_nothing_are_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(AffectError, match="its tracks hold nothing"):
+        read_clip(make_wav(tmp_path / "a.wav", np.zeros(0, np.int16), RATE))
+
+
+@pytest.mark.parametrize("open_it", [read_clip, subtitle_file, load_bundle, check_folder])
+def test_a_name_that_is_too_long_is_no_file(open_it: Callable[[Any], Any]) -> None:
+    name = "x" * 5000
+    with pytest.raises(AffectError, match="xxx") as raised:
+        open_it(Path(name) if open_it is check_folder else name)
+    assert len(raised.value.message) < 120
+
+
 def test_an_mp4_without_its_index_says_so(tmp_path: Path) -> None:
     data = make_film(tmp_path / "a.mp4", picture=noise).read_bytes()
     for kept in (len(data) // 2, 100):
         (tmp_path / "b.mp4").write_bytes(data[:kept])
         with pytest.raises(AffectError, match="cut off") as raised:
             read_clip(tmp_path / "b.mp4")
-        assert raised.value.code == "not_media" and "index" in raised.value.cure
+        assert raised.value.code == "not_media" and "index" in raised.value.message
 
 
 def test_a_broken_sound_track_leaves_the_picture(tmp_path: Path) -> None:
@@ -708,6 +746,15 @@ def test_an_endless_pipe_is_left_off(monkeypatch: pytest.MonkeyPatch) -> None:
         assert code_of("-") == "too_large"
 
 
+def test_a_pipe_that_finds_no_room_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full, os.fdopen(piped(bytes(2 << 20))) as pipe:
+        monkeypatch.setattr(container.tempfile, "TemporaryFile", lambda: full)
+        monkeypatch.setattr(sys, "stdin", pipe)
+        with pytest.raises(AffectError, match="has no room") as raised:
+            read_clip("-")
+    assert raised.value.code == "disk_full" and "TMPDIR" in raised.value.cure
+
+
 # ---------------------------------------------------------------------- nothing else is opened
 
 
@@ -781,6 +828,8 @@ LISTS = {
     "a.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
     "a.cue": 'FILE "{0}" WAVE\n  TRACK 01 AUDIO\n    INDEX 01 00:00:00\n',
     "a.pls": "[playlist]\nFile1={0}\n",
+    "a.xspf": '<?xml version="1.0"?>\n<playlist><trackList><track><location>{0}</location></track></trackList></playlist>',
+    "a.url": "[InternetShortcut]\nURL={0}\n",
     "a.asx": '<asx version="3"><entry><ref href="{0}"/></entry></asx>',
 }
 PICTURES = {
