@@ -218,7 +218,9 @@ def read(engine: Any, name: str, wish: Wish) -> Any:
         reading = engine.read(name, **wish.options)
     else:
         reading = streamed(engine, name, wish, console)
-    console.print(panel(reading), markup=False)
+    with console.capture() as shown:
+        console.print(panel(reading), markup=False)
+    put(shown.get())
     return reading
 
 
@@ -265,9 +267,14 @@ def documents(reading: Any, form: str) -> Iterator[dict[str, Any]]:
 
 
 def out(document: dict[str, Any]) -> None:
-    """One line of JSON on stdout, flushed; a reader that has gone ends the program quietly."""
+    """One line of JSON on stdout."""
+    put(json.dumps(document, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def put(text: str) -> None:
+    """Text on stdout, flushed; a reader that has gone ends the program quietly."""
     try:
-        sys.stdout.write(json.dumps(document, ensure_ascii=True, allow_nan=False) + "\n")
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -86,7 +86,7 @@ def fit_terminal() -> None:
     """Lets no character that stdout can't show end the program. Raises AffectError `no_output` where it is closed."""
     codecs.register_error("affect_plainer", plainer)
     if sys.stdout is None:
-        raise AffectError("standard output is closed", "", "no_output")
+        raise AffectError("standard output is closed", "send it to a terminal, a file or a pipe", "no_output")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="affect_plainer")
 

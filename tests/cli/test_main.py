@@ -109,4 +109,7 @@ def test_output_that_can_not_be_written_is_said_in_one_line() -> None:
     closed = subprocess.run(["sh", "-c", f"{shell} >&-"], cwd=ROOT, capture_output=True, text=True)
     words = "affect: standard output can't be written: its disk is full (free some space)\n"
     assert (full.returncode, full.stderr) == (1, words)
-    assert (closed.returncode, closed.stderr) == (1, "affect: standard output is closed\n")
+    assert (closed.returncode, closed.stderr) == (
+        1,
+        "affect: standard output is closed (send it to a terminal, a file or a pipe)\n",
+    )

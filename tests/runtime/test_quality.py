@@ -313,7 +313,7 @@ def test_sentences_are_told_apart_by_their_frames() -> None:
 
 
 def test_bars_are_held_against_figures() -> None:
-    assert BY_NAME["voice"].reached(0.65) and not BY_NAME["voice"].reached(0.64) and BY_NAME["voice"].bar == ">= 0.65"
+    assert BY_NAME["voice"].reached(0.75) and not BY_NAME["voice"].reached(0.74) and BY_NAME["voice"].bar == ">= 0.75"
     near = BY_NAME["voice-zeroed"]
     assert near.reached(0.125 + 0.04) and not near.reached(0.125 + 0.06) and near.bar == "near 0.125"
     most = BY_NAME["voice-clues-swapped"]
