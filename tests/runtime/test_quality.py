@@ -318,7 +318,7 @@ def test_bars_are_held_against_figures() -> None:
     assert near.reached(0.125 + 0.04) and not near.reached(0.125 + 0.06) and near.bar == "near 0.125"
     most = BY_NAME["voice-clues-swapped"]
     assert most.reached(0.5) and not most.reached(0.56) and most.bar == "<= 0.55"
-    assert BY_NAME["goemotions"].reached(0.1) is None and BY_NAME["goemotions"].bar == ""
+    assert BY_NAME["all"].reached(0.1) is None and BY_NAME["all"].bar == ""
 
 
 def test_the_clip_of_the_speed_table_is_as_long_as_it_should_be(tmp_path: Path) -> None:
