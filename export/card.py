@@ -68,11 +68,16 @@ MEASURED = (
     ("turned", "face-turned", "in the plane of the picture; heads that look aside: untested"),
     ("masks", "face-masked", "a light patch over mouth and chin; real masks, and finding a face behind one: untested"),
     ("misheard words", "meld-misheard", "words dropped and swapped"),
-    ("recognised words", "meld-spoken", "said by a synthesizer; a person's speech with known words: untested"),
+    (
+        "recognised words",
+        "meld-spoken",
+        "said by a synthesizer, so without the exclamation marks that much hangs on; a person's speech: untested",
+    ),
 )
 REFUSED = (
     "words that are not taken for English are left out, with a note; a voice that speaks another language: untested"
 )
+UNSEEN = "a face narrower than a fourteenth of the picture's longer side; said as no face, or none large enough"
 UNTESTED = ("accents", "ages", "children", "skin tones", "several people", "music", "cartoon faces")
 
 
@@ -264,6 +269,7 @@ def known(rows: Sequence[Figure]) -> str:
         said = "measured" if name in by_name else "not read for this card"
         lines.append(f"| {what} | {said} | {outcome(name, by_name.get(name))}: {how} |")
     lines.append(f"| other languages | refused, not read | {REFUSED} |")
+    lines.append(f"| far faces | not seen | {UNSEEN} |")
     lines += [f"| {what} | untested | |" for what in UNTESTED]
     return "\n".join(lines) + "\n"
 
