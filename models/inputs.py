@@ -16,7 +16,7 @@ from models.sound import VoiceMeasures, is_silent, log_mel, measure_voice, windo
 
 FEW = 4  # crops up to which their mirror images are shown beside them
 BLURRED = (
-    0.42  # sharpness below which a crop was enlarged or is out of focus: 96 % of FER2013's pictures at half their size
+    0.42  # sharpness below which a crop is enlarged or out of focus: 96 % of FER2013's pictures at half their size
 )
 EDGE, EDGE_WIDTH = 2.0, 1.0  # how far the edges of such a crop are raised, and the pixels that count as one
 
