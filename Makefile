@@ -34,11 +34,11 @@ clean:  ## remove what was set up here (the compiled wheel stays in the user's c
 
 # A stamp says that an environment has what pyproject.toml and constraints.txt ask for.
 .venv/.run: VENV := .venv
-.venv/.run: EXTRAS := cpu,asr
+.venv/.run: EXTRAS := cpu,asr,live
 .venv/.all: VENV := .venv
-.venv/.all: EXTRAS := cpu,asr,train,export,dev
+.venv/.all: EXTRAS := cpu,asr,live,train,export,dev
 .venv-cuda/.run: VENV := .venv-cuda
-.venv-cuda/.run: EXTRAS := cuda,asr
+.venv-cuda/.run: EXTRAS := cuda,asr,live
 .venv-cuda/.run: FLAGS := --cuda
 
 .venv/.run .venv/.all .venv-cuda/.run: pyproject.toml constraints.txt

@@ -107,7 +107,27 @@ def speed(
     typer.echo(machine())
     with Console(stderr=True).status("") as status:
         for row in measure(example, bundle, threads, hours, status.update):
-            said = (
-                "" if not row.bar else f"<= {row.bar:g} {row.unit:4} {'reached' if row.value <= row.bar else 'MISSED'}"
-            )
-            typer.echo(f"{row.name:28}{row.value:>9.2f} {row.unit:9}{said}")
+            typer.echo(row.line())
+
+
+@app.command()
+def live(
+    example: Annotated[
+        Path, typer.Argument(help="clip of a speaking face with pauses, played as camera and microphone")
+    ] = Path("examples/grid.mp4"),
+    bundle: Annotated[str, typer.Option(help="bundle, by name or folder")] = "nano",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    minutes: Annotated[float, typer.Option(min=0, help="also a run of so many minutes: memory, threads, clock")] = 0.0,
+    plot: Annotated[Path | None, typer.Option(help="PNG of the memory in that run")] = None,
+) -> None:
+    """Watch `affect live` from outside: its preview, its latency, what it leaves behind."""
+    from rich.console import Console
+
+    from runtime.engine import choose_device
+    from runtime.live_speed import measure
+    from runtime.speed import machine
+
+    typer.echo(machine())
+    with Console(stderr=True).status("") as status:
+        for row in measure(example, bundle, choose_device(device), minutes, plot, status.update):
+            typer.echo(row.line())

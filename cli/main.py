@@ -16,6 +16,7 @@ COMMANDS = {
     "bench": "Measure speed on this machine and quality on known data.",
     "bundles": "List, add and remove bundles (models), and show the cache.",
     "doctor": "Check what is installed and works; a cure for each red line.",
+    "live": "Read camera and microphone as it happens, on this machine alone.",
 }
 """Command -> help line; `cli/<command>.py` has a typer app `app`, or a function of the command's name."""
 

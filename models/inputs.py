@@ -45,9 +45,14 @@ def see(finder: FaceFinder, crops: np.ndarray) -> Seen:
     """Face crops with their mean measurements; a few crops are shown in the mirror, too, as training shows a face in
     several views (FER2013's validation part: 700 faces: accuracy .669 without, .680 with), and blurred ones sharpened:
     training knows small pictures, not blurred ones. Measured are the crops as they are."""
-    clear = np.stack([sharpened(crop) if sharpness(crop) < BLURRED else crop for crop in crops])
-    shown = np.concatenate([clear, clear[:, :, ::-1]]) if len(crops) <= FEW else clear
+    sharp = np.stack([clear(crop) for crop in crops])
+    shown = np.concatenate([sharp, sharp[:, :, ::-1]]) if len(crops) <= FEW else sharp
     return Seen(shown, measure_crops(finder, crops))
+
+
+def clear(crop: np.ndarray) -> np.ndarray:
+    """A grey crop uint8 [S, S] as the image encoder gets it: a blurred one sharpened."""
+    return sharpened(crop) if sharpness(crop) < BLURRED else crop
 
 
 def sharpness(crop: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -33,6 +33,7 @@ from models.sound import SAMPLE_RATE, VoiceMeasures, is_silent, spoken_span
 from models.tongues import is_english
 from runtime.encoders import Encoders
 from runtime.language import Language
+from runtime.memory import KeptEncoders, KeptFaces, Memory
 from runtime.merged import is_slow, merged_model
 from runtime.reply import Asked, Event, Writer, nothing
 from runtime.speech import LEAST, Speech, asr_available, somebody_speaks
@@ -148,15 +149,16 @@ class Engine:
     @classmethod
     def load(
         cls,
-        bundle: str | Path = "nano",
+        bundle: str | Path | Bundle = "nano",
         device: str = "auto",
         threads: int | None = None,
         asr_model: Path | None = None,
         language_model: Path | None = None,
     ) -> Engine:
-        """A bundle by name or folder, checked. Raises AffectError: what is wrong with it, or what is not installed."""
+        """A bundle by name or folder, or one that was checked before. Raises AffectError: what is wrong with it, or what is
+        not installed."""
         began = time.perf_counter()
-        found = load_bundle(bundle)
+        found = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         where, count = choose_device(device), threads or default_threads()
         encoders = Encoders(
             {name: found.file(f"{name}.onnx") for name in GRAPHS}, found.spec["preprocessing"], where, count
@@ -167,6 +169,15 @@ class Engine:
         engine.notes = notes
         engine.load_seconds = time.perf_counter() - began
         return engine
+
+    def keep(self, memory: Memory) -> None:
+        """Has what is found and encoded remembered, for readings of stretches that overlap."""
+        self.finder, self.encoders = KeptFaces(memory), KeptEncoders(self.encoders, memory)
+
+    def listen(self) -> None:
+        """Loads the speech recogniser now, not when it is first needed. Raises AffectError `bad_asr_model`."""
+        if asr_available():
+            self.speech = self.speech or Speech(self.asr_model, self.threads)
 
     # ------------------------------------------------------------------ reading
 
@@ -222,9 +233,12 @@ class Engine:
         language: str | None = None,
         labels: Sequence[str] | None = None,
         on_event: Event | None = None,
+        stopped: Callable[[], bool] | None = None,
     ) -> Reading:
-        """Reads a Clip; encoders run in a second thread while speech is recognised."""
+        """Reads a Clip; encoders run in a second thread while speech is recognised. Where `stopped` says so before a token,
+        the reason ends there."""
         watch = watch or Stopwatch(time.perf_counter())
+        self.writer.stopped = stopped
         wanted = self.wanted(labels)
         with ThreadPoolExecutor(1) as pool:
             encoding = pool.submit(self.encode, clip, watch)

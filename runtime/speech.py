@@ -86,18 +86,28 @@ def somebody_speaks(wave: np.ndarray) -> bool:
     return not is_silent(wave) and int((speech_scores(wave) >= SPEECH).sum()) * VAD_FRAME >= LEAST * SAMPLE_RATE
 
 
+class Vad:
+    """Silero's network, which hears a sound frame by frame and remembers what came before."""
+
+    def __init__(self) -> None:
+        self.network, self.rate = vad(), np.array(SAMPLE_RATE, np.int64)
+        self.state, self.before = np.zeros((2, 1, 128), np.float32), np.zeros(VAD_BEFORE, np.float32)
+
+    def score(self, frame: np.ndarray) -> float:
+        """The probability of speech in the next float32 [512], 32 ms: about 0.2 ms of work."""
+        heard = np.concatenate([self.before, frame])[None]
+        score, self.state = self.network.run(None, {"input": heard, "state": self.state, "sr": self.rate})
+        self.before = frame[-VAD_BEFORE:]
+        return float(score[0, 0])
+
+
 def speech_scores(wave: np.ndarray) -> np.ndarray:
-    """Silero's probability of speech for every 32 ms: float32 [frames], about 0.2 ms of work each."""
+    """The probability of speech for every 32 ms: float32 [frames]."""
     count = -(-len(wave) // VAD_FRAME)
-    padded = np.zeros((1, VAD_BEFORE + count * VAD_FRAME), np.float32)
-    padded[0, VAD_BEFORE : VAD_BEFORE + len(wave)] = wave
-    network, rate = vad(), np.array(SAMPLE_RATE, np.int64)
-    state, scores = np.zeros((2, 1, 128), np.float32), np.zeros(count, np.float32)
-    for i in range(count):
-        heard = padded[:, i * VAD_FRAME : (i + 1) * VAD_FRAME + VAD_BEFORE]
-        score, state = network.run(None, {"input": heard, "state": state, "sr": rate})
-        scores[i] = score[0, 0]
-    return scores
+    padded = np.zeros((count, VAD_FRAME), np.float32)
+    padded.reshape(-1)[: len(wave)] = wave
+    network = Vad()
+    return np.array([network.score(frame) for frame in padded], np.float32)
 
 
 @lru_cache(1)

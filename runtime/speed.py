@@ -28,12 +28,21 @@ RUNS = 5
 
 @dataclass(frozen=True)
 class Timing:
-    """One row: what was measured, its median, the bar, the unit."""
+    """One row: what was measured, its median, the bar (None where there is none), the unit, whether more is better."""
 
     name: str
     value: float
-    bar: float
+    bar: float | None = None
     unit: str = "s"
+    more: bool = False
+
+    def line(self) -> str:
+        """The row as it is printed."""
+        said = ""
+        if self.bar is not None:
+            reached = self.value >= self.bar if self.more else self.value <= self.bar
+            said = f"{'>=' if self.more else '<='} {self.bar:g} {self.unit:9} {'reached' if reached else 'MISSED'}"
+        return f"{self.name:34}{self.value:>9.2f} {self.unit:9}{said}".rstrip()
 
 
 def loop(source: Path, target: Path, seconds: float) -> None:
@@ -155,7 +164,7 @@ def warm(
     costs = [engine.read(clip, text=text).cost for _ in range(RUNS)]
     yield Timing(f"{name}: whole reading", median(cost.total_s for cost in costs), whole)
     yield Timing(f"{name}: first label", median(cost.first_label_s for cost in costs), first)
-    yield Timing(f"{name}: decoding", median(cost.tokens_per_s for cost in costs), 0.0, "tokens/s")
+    yield Timing(f"{name}: decoding", median(cost.tokens_per_s for cost in costs), None, "tokens/s")
 
 
 def long_file(engine: Engine, clip: Path, folder: Path) -> Iterator[Timing]:

@@ -77,7 +77,7 @@ sys.meta_path.insert(0, Absent())
 import runtime.language, runtime
 for module in pkgutil.iter_modules(runtime.__path__):
     importlib.import_module(f"runtime.{module.name}")
-for name in ("cli.analyze", "cli.bundles", "cli.doctor"):
+for name in ("cli.analyze", "cli.bundles", "cli.doctor", "cli.live", "cli.watch"):
     importlib.import_module(name)
 """
 
@@ -216,6 +216,7 @@ def run_make(words: list[str]) -> None:
 
 
 SLOW_OR_LASTING = ("bench", "bundles")
+DEVICES = re.compile(r"--(camera|mic) (none|\S+\.\w+)")
 
 
 def run_affect(words: list[str]) -> None:
@@ -223,6 +224,11 @@ def run_affect(words: list[str]) -> None:
     if words[0] in SLOW_OR_LASTING and len(words) > 1 and words[1] != "list":
         parse_only("cli.main", words)
         return
+    if words[0] == "live" and "--list" not in words:
+        if len(DEVICES.findall(" ".join(words))) < 2:  # it would open devices
+            parse_only("cli.main", words)
+            return
+        words = [*words, "--yes"]
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", *words], cwd=ROOT, capture_output=True, text=True, timeout=300
     )

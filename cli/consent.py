@@ -1,0 +1,88 @@
+"""The consent that `affect live` asks for before its first run: one screen, remembered for the user, revocable.
+
+Knows a terminal and one small file; nothing of devices.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from models.errors import AffectError
+
+VERSION = 1  # of the text: who agreed to an older one is asked again
+TEXT = """\
+affect live watches and listens
+-------------------------------
+What is captured   the picture of a camera and the sound of a microphone, while it runs. From them it estimates
+                   what a person seems to feel. It is often wrong.
+Where it goes      nowhere: all of it is computed on this machine, and no network is used. Nothing is written to
+                   disk unless you give a folder with -o; pictures and sound only with --record or the key r.
+Who must be told   everybody who can be seen or heard. In the European Union people must be informed that an
+                   emotion recognition system is in use (AI Act, Article 50(3)).
+Where it is        at workplaces and in schools in the European Union (AI Act, Article 5(1)(f)), and wherever
+forbidden          recording people without their consent is. No decision about a person may rest on it.
+
+This is remembered for you; `affect live --revoke` takes it back.
+"""
+QUESTION = "Type yes to agree, anything else to leave: "
+
+
+def consent_file() -> Path:
+    """Where the user's consent is kept: `AFFECT_CONFIG`, else the platform's folder for settings."""
+    if given := os.environ.get("AFFECT_CONFIG"):
+        return Path(given) / "consent.json"
+    if sys.platform == "win32":
+        base = os.environ.get("APPDATA") or "~/AppData/Roaming"
+    elif sys.platform == "darwin":
+        base = "~/Library/Application Support"
+    else:
+        base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(os.path.expanduser(base)) / "affectgpt" / "consent.json"  # noqa: PTH111  # stays "~" where there is no home
+
+
+def given() -> bool:
+    """Whether the user agreed to this text."""
+    try:
+        return bool(json.loads(consent_file().read_text(encoding="utf-8"))["version"] == VERSION)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def remember() -> None:
+    """Keeps the consent; where that can't be written it counts for this run alone."""
+    path = consent_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"version": VERSION, "given": time.strftime("%Y-%m-%d")}) + "\n", encoding="utf-8")
+    except OSError as error:
+        print(f"affect: the consent can't be remembered: {error.strerror}", file=sys.stderr)
+
+
+def revoke() -> bool:
+    """Takes the consent back; whether there was one. Raises AffectError `no_consent` where it can't be removed."""
+    try:
+        consent_file().unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise AffectError(f"{consent_file()} can't be removed: {error.strerror}", "remove it", "no_consent") from error
+    return True
+
+
+def ask() -> None:
+    """Asks, unless the user agreed before. Raises AffectError `no_consent`."""
+    if given():
+        return
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        raise AffectError(
+            "nobody has agreed to being watched yet", "run affect live on a terminal once, or give --yes", "no_consent"
+        )
+    print(TEXT, file=sys.stderr)
+    print(QUESTION, end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() != "yes":
+        raise AffectError("nothing was opened", "start it again and type yes to agree", "no_consent")
+    remember()

@@ -1,0 +1,274 @@
+"""Cameras and microphones: threads that hand over what is new, and never wait for whoever takes it.
+
+Times are seconds of `time.monotonic`. Knows devices and their troubles; nothing of faces, voices or readings.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+
+from models.errors import AffectError
+
+AGAIN = 1.0  # seconds after which a device that is gone is tried again
+NO_PICTURES = 2.0  # seconds without a picture after which a camera is said to give none
+NO_SOUND = (
+    4.0  # seconds without a block after which a microphone is said to be gone: an idle virtual one gives one in two
+)
+STANDS = 10.0  # seconds of one and the same picture, to the last bit, after which a camera is said to be stuck
+MUTE = 5.0  # seconds of zeros after which a microphone is opened again: it may have been moved to another device
+BLOCK = 0.02  # seconds of sound in a block
+REMEMBERED = 10  # seconds in which the quickest delivery tells a microphone's clock from ours
+OFF = 0.04  # seconds that the two may be apart before the sound's time is set anew
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture: when it was taken, and uint8 [H, W, 3] RGB."""
+
+    time: float
+    picture: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Some sound: when its first sample was taken, float32 [N] mono in -1..1, and samples a second."""
+
+    time: float
+    samples: np.ndarray
+    rate: int
+
+    @property
+    def end(self) -> float:
+        """When its last sample had been taken."""
+        return self.time + len(self.samples) / self.rate
+
+
+Say = Callable[[AffectError | None], None]
+"""What is wrong with a device now; None when it works again."""
+
+
+class Camera:
+    """A camera by its number, read in a thread of its own through OpenCV, opened again when it is lost."""
+
+    def __init__(self, number: int, frame: Callable[[Frame], None], say: Say) -> None:
+        self.number, self.frame, self.say = number, frame, say
+        self.quit = Event()
+        self.trouble: str | None = "not opened"  # the code of what was said last
+        self.last, self.moved = time.monotonic(), time.monotonic()  # a picture, one unlike the one before
+        self.content = b""
+        self.thread = Thread(target=self.run, name=f"camera {number}", daemon=True)
+
+    def start(self) -> None:
+        """Begins."""
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Ends; the device is released as soon as its present picture has come."""
+        self.quit.set()
+
+    def run(self) -> None:
+        """The thread: opens, reads, and opens again."""
+        from runtime.devices import camera_trouble
+
+        while not self.quit.is_set():
+            if (opened := open_camera(self.number)) is None:
+                self.tell(camera_trouble(self.number))
+            else:
+                self.pictures(opened)
+                opened.release()
+                if not self.quit.is_set():
+                    self.tell(lost(f"camera {self.number}"))
+            self.quit.wait(AGAIN)
+
+    def pictures(self, opened: Any) -> None:
+        """Hands over pictures until none comes."""
+        from runtime.devices import to_rgb
+
+        while not self.quit.is_set():
+            there, raw = opened.read()
+            now = time.monotonic()
+            picture = to_rgb(raw) if there else None
+            if picture is None:
+                return
+            self.last = now
+            self.look(picture, now)
+            self.frame(Frame(now, picture))
+
+    def look(self, picture: np.ndarray, now: float) -> None:
+        """Says when the picture stands still to the last bit: no live sensor does."""
+        content = picture[::8, ::8].tobytes()
+        if content != self.content:
+            self.content, self.moved = content, now
+            self.tell(None)
+        elif now - self.moved > STANDS:
+            words = f"camera {self.number} gives the same picture for {now - self.moved:.0f} s"
+            self.tell(AffectError(words, "take its cover off, or unplug it and plug it in again", "camera_stuck"))
+
+    def check(self) -> None:
+        """Says when no picture comes: reading one may wait for ever."""
+        if self.trouble is None and (gone := time.monotonic() - self.last) > NO_PICTURES:
+            words = f"camera {self.number} gives no pictures for {gone:.0f} s"
+            self.tell(AffectError(words, "unplug it and plug it in again, or take another: c", "camera_silent"))
+
+    def tell(self, error: AffectError | None) -> None:
+        """Says what is new."""
+        code = error.code if error else None
+        if code != self.trouble:
+            self.trouble = code
+            self.say(error)
+
+
+def open_camera(number: int) -> Any:
+    """OpenCV's capture, None where it can't be opened."""
+    from runtime.devices import opencv, quiet
+
+    cv2 = opencv()
+    with quiet:
+        capture = cv2.VideoCapture(number)
+    if not capture.isOpened():
+        capture.release()
+        return None
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not the oldest of four
+    return capture
+
+
+def lost(name: str) -> AffectError:
+    """What is said of a device that stopped in mid-run."""
+    return AffectError(f"{name} is gone: waiting for it", "plug it in again", "device_lost")
+
+
+class DeviceClock:
+    """Times of sound by counting samples, held against our clock: of late deliveries the quickest ones tell."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate, self.count = rate, 0
+        self.offsets: deque[tuple[float, float]] = deque()  # second, the least that a delivery was behind its samples
+        self.offset: float | None = None
+
+    def time(self, arrived: float, samples: int) -> float:
+        """When the first of the samples that have just arrived was taken."""
+        started, self.count = self.count, self.count + samples
+        behind = arrived - self.count / self.rate
+        if not self.offsets or arrived - self.offsets[-1][0] >= 1.0:
+            self.offsets.append((arrived, behind))
+        self.offsets[-1] = (self.offsets[-1][0], min(behind, self.offsets[-1][1]))
+        while arrived - self.offsets[0][0] > REMEMBERED:
+            self.offsets.popleft()
+        best = min(offset for _, offset in self.offsets)
+        if self.offset is None or abs(best - self.offset) > OFF:
+            self.offset = best
+        return self.offset + started / self.rate
+
+
+class Microphone:
+    """A microphone through PortAudio, watched and opened again by a thread of its own."""
+
+    def __init__(self, device: Any, sound: Callable[[Sound], None], say: Say) -> None:
+        """`device`: a `runtime.devices.Device`. Raises AffectError where PortAudio is missing."""
+        from runtime.devices import portaudio
+
+        os.environ.setdefault(
+            "PULSE_LATENCY_MSEC", "50"
+        )  # PulseAudio's own choice is 2 s: more than ALSA's plugin can hold
+        self.device, self.sound, self.say = device, sound, say
+        self.audio = portaudio()
+        self.quit = Event()
+        self.trouble: str | None = None
+        self.clipped = 0.0  # share of the last second's samples at the rail
+        self.last = self.loud = time.monotonic()  # a block, one that is not all zeros
+        self.clock, self.rate = DeviceClock(1), 1
+        self.patience = MUTE
+        self.thread = Thread(target=self.run, name="microphone", daemon=True)
+
+    def start(self) -> None:
+        """Begins."""
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Ends."""
+        self.quit.set()
+
+    def run(self) -> None:
+        """The thread: opens, watches, and opens again."""
+        from runtime.devices import microphone_trouble, quiet
+
+        while not self.quit.is_set():
+            try:
+                with quiet, self.opened():
+                    self.watch()
+            except (self.audio.PortAudioError, ValueError) as error:  # ValueError: no device of that name any more
+                self.tell(microphone_trouble(error, self.device))
+            self.quit.wait(AGAIN)
+            if not self.quit.is_set():
+                self.look_again()
+
+    def opened(self) -> Any:
+        """A running stream at the device's own rate, one or two channels."""
+        about = self.audio.query_devices(self.device.name if self.trouble else self.device.number, "input")
+        self.rate = round(about["default_samplerate"])
+        self.clock, self.last, self.loud = DeviceClock(self.rate), time.monotonic(), time.monotonic()
+        return self.audio.InputStream(
+            device=about["index"],
+            samplerate=self.rate,
+            channels=min(2, about["max_input_channels"]),
+            dtype="float32",
+            latency="high",
+            blocksize=round(self.rate * BLOCK),
+            callback=self.block,
+        )
+
+    def look_again(self) -> None:
+        """Has PortAudio list the devices anew: it does so once, when it starts."""
+        self.audio._terminate()
+        with suppress(self.audio.PortAudioError):  # opening says it
+            self.audio._initialize()
+
+    def block(self, samples: np.ndarray, count: int, _: Any, status: Any) -> None:
+        """PortAudio's callback: float32 [N, channels]."""
+        now = time.monotonic()
+        mono = samples.mean(1, dtype=np.float32)
+        self.last = now
+        if mono.any():
+            self.loud = now
+        self.clipped = 0.95 * self.clipped + 0.05 * float(np.mean(np.abs(samples) >= 0.999))
+        self.sound(Sound(self.clock.time(now, count), mono, self.rate))
+
+    def watch(self) -> None:
+        """Until the stream is gone, or gives zeros for so long that another device may be meant."""
+        from runtime.devices import privacy
+
+        while not self.quit.wait(0.1):
+            now = time.monotonic()
+            if now - self.last > NO_SOUND:
+                return self.tell(lost(f"microphone {self.device.name}"))
+            if now - self.loud > self.patience:
+                self.patience = min(60.0, 2 * self.patience)
+                words = f"microphone {self.device.name} gives no sound at all"
+                cure = "; ".join(filter(None, ["is it muted, or unplugged?", privacy("microphone")]))
+                return self.tell(AffectError(words, cure, "microphone_silent"))
+            if self.loud > now - 0.5:
+                self.patience = MUTE
+                self.tell(self.too_loud())
+        return None
+
+    def too_loud(self) -> AffectError | None:
+        """What is wrong with the sound that comes."""
+        if self.clipped < 0.01:
+            return None
+        return AffectError("the microphone is too loud: its peaks are cut", "turn its level down", "microphone_clipped")
+
+    def tell(self, error: AffectError | None) -> None:
+        """Says what is new."""
+        code = error.code if error else None
+        if code != self.trouble:
+            self.trouble = code
+            self.say(error)

@@ -1,0 +1,108 @@
+"""What was computed once of a picture or a sound is kept while it may be asked for again: live, stretches overlap.
+
+Results are known by the content that they were computed from, so what is remembered is what would be computed. May be shared
+between threads. Knows arrays; nothing of time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from models.faces import Face, FaceFinder
+from runtime.encoders import Encoders
+
+MOST = 2048  # results: a minute of faces at five a second, each asked for in five ways; 5 MB with nano
+
+
+class Memory:
+    """Results by kind and content; those that were not asked for longest are forgotten."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most, self.lock = most, Lock()
+        self.results: OrderedDict[tuple[str, bytes], Any] = OrderedDict()
+        self.made = 0  # how many were computed
+
+    def recall(self, kind: str, content: np.ndarray, make: Callable[[], Any]) -> Any:
+        """The result for an array's content, from `make` when it is not known."""
+        key = (kind, digest(content))
+        with self.lock:
+            if key in self.results:
+                self.results.move_to_end(key)
+                return self.results[key]
+        return self.keep(key, make())
+
+    def keep(self, key: tuple[str, bytes], result: Any) -> Any:
+        """A new result."""
+        with self.lock:
+            self.results[key] = result
+            self.made += 1
+            while len(self.results) > self.most:
+                self.results.popitem(last=False)
+        return result
+
+    def rows(self, kind: str, contents: np.ndarray, make: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Results [N, ...] of the rows [N, ...]; `make` gets those that are not known, together."""
+        keys = [(kind, digest(row)) for row in contents]
+        with self.lock:
+            known = {key: self.results[key] for key in keys if key in self.results}
+            for key in known:
+                self.results.move_to_end(key)
+        new = unknown(keys, known)
+        if new:
+            for at, result in zip(new, make(contents[new]), strict=True):
+                known[keys[at]] = self.keep(keys[at], result)
+        return np.stack([known[key] for key in keys])
+
+
+def unknown(keys: Sequence[tuple[str, bytes]], known: dict[tuple[str, bytes], Any]) -> list[int]:
+    """Where keys stand for the first time that have no result."""
+    first = {key: at for at, key in reversed(list(enumerate(keys)))}
+    return [at for at, key in enumerate(keys) if key not in known and first[key] == at]
+
+
+def digest(content: np.ndarray) -> bytes:
+    """16 bytes that tell one array's shape and values from another's: 1 ms a megabyte."""
+    whole = hashlib.blake2b(str((content.shape, content.dtype.str)).encode(), digest_size=16)
+    whole.update(np.ascontiguousarray(content).data)
+    return whole.digest()
+
+
+class KeptFaces(FaceFinder):
+    """A FaceFinder that remembers what it found. Each thread has its own; they may share a memory."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__()
+        self.memory = memory
+
+    def detect(self, frame: np.ndarray) -> list[Face]:
+        """Faces of a frame, most certain first."""
+        found: list[Face] = self.memory.recall("faces", frame, lambda: super(KeptFaces, self).detect(frame))
+        return found
+
+    def points(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
+        """The mesh on uint8 [192, 192, 3]: points in its pixels, logit."""
+        found: tuple[np.ndarray, float] = self.memory.recall(
+            "mesh", picture, lambda: super(KeptFaces, self).points(picture)
+        )
+        return found
+
+
+class KeptEncoders(Encoders):
+    """A bundle's loaded graphs, frames and windows of sound encoded once."""
+
+    def __init__(self, encoders: Encoders, memory: Memory) -> None:
+        self.sessions, self.norms, self.memory = encoders.sessions, encoders.norms, memory
+
+    def faces(self, crops: np.ndarray) -> np.ndarray:
+        """Tokens float32 [T, q, C] of grey crops [T, S, S] or RGB frames [T, S, S, 3]."""
+        return self.memory.rows("frame", crops, super().faces)
+
+    def windows(self, mel: np.ndarray) -> np.ndarray:
+        """log-mel float32 [W, 80, F] -> states [W, S, C]."""
+        return self.memory.rows("window", mel, super().windows)
