@@ -183,8 +183,9 @@ class View:
     def all_of(self, status: Status, frame: Frame | None, now: float) -> Shown:
         """Everything that the screen shows."""
         second = now - self.session.zero
-        held = [(start, min(end + HOLDS, second), label) for start, end, label in self.strip]
-        runs = [(second - start, second - end, label) for start, end, label in held if second - end < STRIP]
+        runs = [
+            (second - start, second - end, label) for start, end, label in self.runs(second) if second - end < STRIP
+        ]
         return Shown(
             camera=status.camera,
             microphone=status.microphone,
@@ -207,6 +208,17 @@ class View:
             device=self.device,
             help=self.help,
         )
+
+    def runs(self, second: float) -> list[tuple[float, float, str]]:
+        """(start, end, label) of the readings up to now, those of one label that touch made one."""
+        runs: list[tuple[float, float, str]] = []
+        for start, end, label in self.strip:
+            held = min(end + HOLDS, second)
+            if runs and runs[-1][2] == label and runs[-1][1] >= start:
+                runs[-1] = (runs[-1][0], held, label)
+            else:
+                runs.append((start, held, label))
+        return runs
 
     def message(self, status: Status, now: float) -> str:
         """A passing note, else what is wrong."""

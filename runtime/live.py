@@ -58,8 +58,11 @@ class Wish:
 
 @dataclass(frozen=True)
 class Status:
-    """What is so now: names of the sources, pictures a second, dropped ones, the face's box in shares of width and height,
-    dBFS, whether somebody speaks; seconds recorded; seconds from the end of speech to the last first label and to the end of its reading."""
+    """What is so now.
+
+    In order: names of the sources; pictures a second; dropped ones; the face's box in shares of width and height; dBFS; whether
+    somebody speaks; seconds recorded; seconds from the end of speech to the last first label and to the end of its reading; MB.
+    """
 
     camera: str | None
     microphone: str | None
@@ -282,7 +285,7 @@ class Session:
 
     def recording_failed(self, error: AffectError) -> None:
         """A recording that ended by itself."""
-        self.recording = False
+        self.recording, self.recorder = False, None
         self.note("recording", error)
 
     def record_on(self, on: bool) -> None:
@@ -291,10 +294,14 @@ class Session:
             raise AffectError("nothing is written without a folder", "start with -o DIR", "no_folder")
         self.recording = on
         if not on:
-            with self.lock:
-                recorder, self.recorder = self.recorder, None
-            if recorder is not None:
-                recorder.close()
+            self.close_recording()
+
+    def close_recording(self) -> None:
+        """Finishes the file."""
+        with self.lock:
+            recorder, self.recorder = self.recorder, None
+        if recorder is not None:
+            recorder.close()
 
     def snapshot(self) -> str:
         """The picture and the last reading as files; gives their name. Raises AffectError."""
@@ -305,8 +312,10 @@ class Session:
     # ------------------------------------------------------------------ controls
 
     def pause(self, on: bool) -> None:
-        """While paused nothing is seen, heard, read or recorded."""
+        """While paused nothing is seen, heard, read or recorded: a recording ends there, and another begins behind it."""
         self.paused = on
+        if on:
+            self.close_recording()
         self.senses.forget = True
 
     def mute(self, on: bool) -> None:
@@ -384,7 +393,7 @@ class Session:
             state=self.state(),
             captured=self.rate(),
             dropped=sum(getattr(source, "dropped", 0) for source in self.sources) + self.reader.replaced,
-            face=self.senses.box if time.monotonic() - self.senses.looked_at < 1.0 else None,
+            face=self.senses.box if self.paused or time.monotonic() - self.senses.looked_at < 1.0 else None,
             level=self.senses.level if ears else None,
             speaking=self.senses.speaking,
             recorded=recorder.seconds if recorder and not recorder.failed else None,

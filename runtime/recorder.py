@@ -35,15 +35,11 @@ PATIENCE = 1.0  # seconds that sound may lie behind the pictures until silence t
 APART = 0.06  # seconds between sound and its time from which on it is cut or filled; less is stretched or squeezed away
 STRETCH = 0.02  # share by which it is, at most: a third of a half-tone
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # Hz that AAC has
-COLOURS: dict[str, Any] = {
-    "colorspace": 6,
-    "color_primaries": 6,
-    "color_trc": 6,
-    "color_range": 1,
-}  # BT.601, as RGB is converted here
+# BT.601, as RGB is converted here.
+COLOURS: dict[str, Any] = {"colorspace": 6, "color_primaries": 6, "color_trc": 6, "color_range": 1}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-# No look-ahead and no threads by frames: both would hold back pictures that a kill would take along.
+# No look-ahead: a kill would take along the pictures that it holds back. One thread has 1920x1080 done in 13 ms.
 X264 = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "threads": "1"}
 
 # Fragments begin with key frames, or after a second where there are none. At the end they get a common index ("hybrid"): an
