@@ -20,7 +20,7 @@ Number = TypeVar("Number", int, np.ndarray)
 HALF = "▀"
 RAMP = np.array(list(" .:-=+*#%@"))  # from dark to light, on a dark screen
 RESET = "\x1b[0m"
-BOX_COLOUR = (0, 255, 0)
+BOX_COLOUR, WHITE = (0, 255, 0), (255, 255, 255)
 SAMPLES = 4  # pixels of the camera that are looked at for one that is shown, each way
 STEADY = 6  # of 255: what a sensor's noise changes a pixel by is no change, and is not sent again
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -67,7 +67,9 @@ class Encoder:
             return []
         self.grid = steady(self.grid, shrunk(picture, columns, rows if self.depth == "none" else 2 * rows))
         grid = dithered(self.grid) if self.depth == "16" else self.grid
-        grid = grid if box is None else boxed(grid, box, *picture.shape[:2])
+        if box is not None:
+            height, width = picture.shape[:2]
+            grid = boxed(grid, box, height, width, WHITE if self.depth == "none" else BOX_COLOUR)
         colours = numbers(mirrored(grid) if mirror else grid, self.depth)
         before, self.colours = self.colours, colours
         if before.shape != colours.shape:
@@ -95,14 +97,14 @@ def mirrored(picture: np.ndarray) -> np.ndarray:
     return picture[:, ::-1]
 
 
-def boxed(grid: np.ndarray, box: Box, height: int, width: int) -> np.ndarray:
+def boxed(grid: np.ndarray, box: Box, height: int, width: int, colour: tuple[int, int, int] = BOX_COLOUR) -> np.ndarray:
     """The small picture uint8 [h, w, 3] with a rectangle of one pixel round a box that is in pixels of the whole picture of
     `height` x `width`; what lies outside is cut."""
     rows, columns = grid.shape[:2]
     x0, x1 = (round(min(max(x, 0), width) * columns / width) for x in (box[0], box[2]))
     y0, y1 = (round(min(max(y, 0), height) * rows / height) for y in (box[1], box[3]))
     drawn = grid.copy()
-    cv2.rectangle(drawn, (x0, y0), (max(x0, x1 - 1), max(y0, y1 - 1)), BOX_COLOUR)
+    cv2.rectangle(drawn, (x0, y0), (max(x0, x1 - 1), max(y0, y1 - 1)), colour)
     return drawn
 
 

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -212,25 +213,20 @@ def small(shown: Shown, width: int, height: int, depth: Depth) -> list[Text]:
 
 def head(shown: Shown, width: int) -> Text:
     """The program, what it does with what it sees, and what that is; on a narrow screen the second alone."""
-    badges = [badge("LOCAL ONLY", "bold reverse")]
-    if shown.recording is not None:
-        badges.append(badge(f"REC {clock(shown.recording)}", "bold white on red"))
-    badges += [badge(word, "bold reverse yellow") for word, on in told(shown) if on]
-    line = Text(" ").join(badges)
+    line = Text(" ").join(badges(shown))
     if line.cell_len + len("affect live  ") <= width:
         line = Text.assemble(("affect live", "bold"), "  ", line)
     room = width - line.cell_len - GAP
     return Text.assemble(line, " " * GAP, sources(shown, room)) if room > 20 else line
 
 
-def badge(words: str, style: str) -> Text:
-    """Words that stand out, by capitals where there is no colour."""
-    return Text(f" {words} ", style)
-
-
-def told(shown: Shown) -> list[tuple[str, bool]]:
-    """What must not be forgotten, and whether it is so."""
-    return [("PAUSED", shown.paused), ("MUTED", shown.muted)]
+def badges(shown: Shown) -> list[Text]:
+    """What must not be missed; by capitals where there is no colour."""
+    found = [("LOCAL ONLY", "bold reverse")]
+    if shown.recording is not None:
+        found.append((f"REC {clock(shown.recording)}", "bold white on red"))
+    found += [("PAUSED", "bold reverse yellow")] * shown.paused + [("MUTED", "bold reverse yellow")] * shown.muted
+    return [Text(f" {words} ", style) for words, style in found]
 
 
 def sources(shown: Shown, width: int) -> Text:
@@ -247,7 +243,7 @@ def sources(shown: Shown, width: int) -> Text:
 
 def doing(shown: Shown) -> Text:
     """What is done now, and a passing note or trouble."""
-    state = "nothing is seen or heard: space goes on" if shown.paused else safe(shown.state)
+    state = "press space to go on" if shown.paused else safe(shown.state)
     words = [Text(state, "bold")] * bool(state) + [Text(safe(shown.message), "yellow")] * bool(shown.message)
     return Text("   ").join(words)
 
@@ -331,7 +327,8 @@ def body(shown: Shown, width: int, rows: int, depth: Depth) -> list[Text]:
         return padded(explained(width), rows)
     if shown.segment is None:
         return padded([Text("nothing read yet" if rows > 2 or not shown.state else safe(shown.state), "dim")], rows)
-    top = [*bars(shown.segment.labels, width, rows, depth), *status(shown.segment), Text()]
+    doubts = [line for text in status(shown.segment) for line in text.wrap(console(), width)]
+    top = [*bars(shown.segment.labels, width, rows, depth), *doubts, Text()]
     reason = wrapped(safe(shown.segment.reason.strip()), width)
     room = rows - len(top)
     rest = fitting(details(shown.segment, width), room - min(len(reason), REASON) - 1)
@@ -347,17 +344,20 @@ def explained(width: int) -> list[Text]:
 
 
 def bars(labels: tuple[Label, ...], width: int, rows: int, depth: Depth) -> list[Text]:
-    """A line for each label that there is room for: name, bar in its colour, per cent."""
-    shown = labels[: 8 if rows >= 26 else max(1, min(3, rows - 1))] if rows > 3 else labels[: max(1, rows)]
-    names = max((cell_len(safe(label.name)) for label in shown), default=0)
-    names = max(1, min(max(names, 9), width - len("  100%")))
-    cells = max(0, width - names - len("▸   100%"))
+    """A line for each label that there is room for: name, bar in its colour, per cent; on a narrow screen no bar."""
+    shown = labels[: min(rows, 8 if rows >= 26 else 3)]
+    longest = max([9, *(cell_len(safe(label.name)) for label in shown)])
+    names = min(longest, max(width // 2, width - 20))
+    cells = width - names - len("▸   100%")
     lines = []
     for label in shown:
-        sign = "▸ " if label.named else "  "
-        name = (set_cell_size(safe(label.name), names), "bold" if label.named else "")
+        share, style = f"{clamped(label.score, 0, 1):.0%}", "bold" if label.named else ""
+        if cells < 1:
+            lines.append(Text(f"{safe(label.name)[: max(1, width - len(share) - 1)]} {share}", style))
+            continue
         drawn = bar(label.score, cells, ink(label.name, depth))
-        lines.append(Text.assemble(sign if cells else "", name, " ", drawn, f"{clamped(label.score, 0, 1):5.0%}"))
+        name = (set_cell_size(safe(label.name), names), style)
+        lines.append(Text.assemble("▸ " if label.named else "  ", name, " ", drawn, f"{share:>5}"))
     return lines
 
 
@@ -508,11 +508,11 @@ def painted(line: Text, width: int, depth: Depth) -> str:
 
 # ---------------------------------------------------------------------- the terminal
 
-ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"  # another screen, no cursor, no wrapping
-LEAVE = b"\x1b[?2026l\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
-CLEAR = "\x1b[0m\x1b[2J"
+ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"  # another screen, no cursor, no wrapping
+LEAVE = b"\x1b[?2026l\x1b[0m\x1b[H\x1b[J\x1b[?7h\x1b[?25h\x1b[?1049l"  # cleared: tmux shows its lines later, if resized
+CLEAR = "\x1b[K"  # the rest of a line
 BEGIN, DONE = "\x1b[?2026h", "\x1b[?2026l"  # what is between them is shown at once
-PATIENCE = 0.05  # seconds that a terminal is waited for
+PATIENCE = 0.05  # seconds in which a terminal takes what is drawn; else what comes next is not drawn
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)
 
 
@@ -542,9 +542,10 @@ class Terminal:
         codecs.register_error("affect_plainer", plainer)
         self.fd, self.encoding = stdout.fileno(), stdout.encoding
         self.depth = depth_of(stdout)
-        self.picture_depth: Depth = self.depth if "?" not in HALF.encode(self.encoding, "replace").decode() else "none"
+        self.picture_depth: Depth = self.depth if can_show(HALF, self.encoding) else "none"
         self.taken = False
-        self.out, self.left = self.fd, b""  # where to, and what has yet to be written
+        self.out: int | None = None  # where to
+        self.left = b""  # what has yet to be written
         self.forget()
 
     def forget(self) -> None:
@@ -561,23 +562,25 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         self.restore()
         atexit.unregister(self.restore)
+        if self.out is not None:
+            os.close(self.out)
+            self.out = None
 
     def enter(self) -> bool:
         """Takes the terminal; after `restore`, again. False when it is gone."""
         self.forget()
-        if not self.taken:
-            self.out, self.left, self.taken = opened_anew(self.fd), b"", True
+        self.out = opened_anew(self.fd) if self.out is None else self.out
+        self.left, self.taken = b"", True
         return self.write(ENTER)
 
     def restore(self) -> None:
         """Gives the terminal back as it was; may be called at any time, also by a handler of signals, and again."""
         taken, self.taken = self.taken, False
-        if not taken:
+        if not taken or self.out is None:
             return
         with suppress(OSError):  # it is gone
             if select.select([], [self.out], [], 1.0)[1]:
                 os.write(self.out, LEAVE)
-        os.close(self.out)
 
     def size(self) -> tuple[int, int]:
         """Columns and rows; 80 and 24 where the terminal does not tell."""
@@ -592,18 +595,23 @@ class Terminal:
         False when the terminal is gone, or given back."""
         if not self.write("") or self.left:
             return self.taken
-        size = self.size()
-        lines = [*lines, *[""] * (size[1] - len(lines))][: size[1]]
-        picture = picture[: max(0, min(place.rows, size[1] - place.row))] if place else []
-        parts = []
-        if self.drawn != (size, place if picture else None):
-            self.forget()
-            parts.append(CLEAR)
-        self.drawn = (size, place if picture else None)
-        parts += self.text(changed(self.lines, lines), place if picture else None, size[0])
-        parts += [at(place.row + i, place.column) + row for i, row in changed(self.rows, picture).items() if place]
+        columns, rows = size = self.size()
+        lines = [*lines, *[""] * (rows - len(lines))][:rows]
+        picture = picture[: max(0, min(place.rows, rows - place.row))] if place else []
+        place = place if picture else None
+        parts = self.anew(size, place) + self.text(changed(self.lines, lines), place, columns)
+        if place:
+            parts += [at(place.row + i, place.column) + row for i, row in changed(self.rows, picture).items()]
         self.lines, self.rows = list(lines), list(picture)
         return self.write("".join([BEGIN, *parts, DONE])) if parts else self.taken
+
+    def anew(self, size: tuple[int, int], place: Place | None) -> list[str]:
+        """What clears the screen, where its size or the picture's place is another one than before."""
+        if self.drawn == (size, place):
+            return []
+        self.forget()
+        self.drawn = (size, place)
+        return [at(row, 0) + CLEAR for row in range(size[1])]
 
     def text(self, lines: Mapping[int, str], place: Place | None, width: int) -> list[str]:
         """What writes the lines with these numbers. Cells that a picture covers are left alone, or it is written again."""
@@ -616,17 +624,18 @@ class Terminal:
                     start = 0
                     self.rows[row : row + 1] = [""] * (row < len(self.rows))
             if start < width:
-                parts.append(f"{at(number, start)}\x1b[K{line[start:]}")
+                parts.append(f"{at(number, start)}{CLEAR}{line[start:]}")
         return parts
 
     def write(self, text: str) -> bool:
         """Writes what is left of before, and the text; what the terminal does not take in time is left. False when it is gone."""
         self.left += text.encode(self.encoding, "affect_plainer")
-        while self.left and self.taken:
+        until = time.monotonic() + PATIENCE
+        while self.left and self.taken and self.out is not None:
             try:
                 self.left = self.left[os.write(self.out, self.left) :]
             except BlockingIOError:
-                if not select.select([], [self.out], [], PATIENCE)[1]:
+                if not select.select([], [self.out], [], max(0.0, until - time.monotonic()))[1]:
                     break
             except OSError as error:
                 if error.errno not in GONE:
@@ -641,6 +650,15 @@ def opened_anew(fd: int) -> int:
         return os.open(os.ttyname(fd), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return os.dup(fd)
+
+
+def can_show(sign: str, encoding: str) -> bool:
+    """Whether a terminal of that encoding has the sign."""
+    try:
+        sign.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def at(row: int, column: int) -> str:

@@ -160,9 +160,7 @@ class View:
         now, status = time.monotonic(), self.session.status()
         size = self.terminal.size()
         frame = self.session.newest
-        if frame is not None and frame is not self.frame:
-            self.drawn.append(now)
-        self.frame, self.pictured = frame, now
+        new, self.frame, self.pictured = frame is not self.frame, frame, now
         if now - self.composed >= 1 / WORDS:
             self.composed = now
             self.shown = self.all_of(status, frame, now)
@@ -171,7 +169,10 @@ class View:
         if frame is None or place is None or self.shown.shape is None:
             return self.terminal.draw(self.lines)
         rows = self.encoder.rows(frame.picture, place.columns, place.rows, self.box(status, frame), self.mirror)
-        return self.terminal.draw(self.lines, rows, place)
+        there = self.terminal.draw(self.lines, rows, place)
+        if new and not self.terminal.left:  # a slow terminal is still busy with the one before
+            self.drawn.append(now)
+        return there
 
     def box(self, status: Status, frame: Frame) -> tuple[float, float, float, float] | None:
         """The face's box in pixels of a picture."""
