@@ -117,7 +117,7 @@ class View:
         """Labels first, then the words as they are written, then the whole reading."""
         if kind == "ready":
             many = "thread" if payload.threads == 1 else "threads"
-            self.device = f"{payload.device}, {payload.threads} {many}" if payload.device == "cpu" else payload.device
+            self.device = f"{payload.device}, {payload.threads} {many}"
         elif kind == "labels":
             self.segment = forming(tuple(payload))
         elif kind == "words" and self.segment is not None:

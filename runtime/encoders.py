@@ -18,6 +18,7 @@ from models.faces import FaceMeasures
 from models.pixels import normalise
 from models.sound import VoiceMeasures
 
+OPTIONS = {"cpu": {}, "cuda": {"cudnn_conv_algo_search": "HEURISTIC"}}  # the search takes .05 s for each new shape
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 CLIPPED = 3.0  # standard deviations
 MEASURES: dict[str, type[FaceMeasures] | type[VoiceMeasures]] = {"face_norm": FaceMeasures, "voice_norm": VoiceMeasures}
@@ -40,7 +41,7 @@ def session(path: Path, device: str, threads: int) -> Any:
     if device == "cuda":
         ort.preload_dlls()
     try:
-        made = ort.InferenceSession(str(path), options, providers=[PROVIDERS[device]])
+        made = ort.InferenceSession(str(path), options, providers=[(PROVIDERS[device], OPTIONS[device])])
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         raise AffectError(f"{path.name} can't be loaded", str(error).splitlines()[0][:200], "bad_bundle") from error
     if made.get_providers()[0] != PROVIDERS[device]:

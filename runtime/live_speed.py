@@ -31,7 +31,7 @@ from runtime.player import length
 from runtime.speed import Timing, affect
 
 SCREEN = (50, 160)  # rows and columns
-PICTURE = "▀".encode()
+PICTURE, DONE = "▀".encode(), b"\x1b[?2026l"
 READY = re.compile(rb"\d threads?")  # stands on the screen as soon as the model is loaded
 RATE = re.compile(rb"(\d+) of +\d+ frames/s")
 SETTLED = 60.0  # seconds after which memory should not grow any more
@@ -49,18 +49,23 @@ class Watched:
     ready: float | None = None
     states: list[tuple[float, float, int, int]] = field(default_factory=list)
     tail: bytes = b""
+    part: bytes = b""  # of an update that is not whole yet
 
     def watch(self) -> None:
         """The thread: reads what is drawn until the program ends."""
         while (piece := read_some(self.screen)) is not None:
             now = time.monotonic()
-            if PICTURE in piece and (not self.pictures or now - self.pictures[-1] > 0.004):
-                self.pictures.append(now)
+            self.pictures += [now] * self.whole_pictures(piece)
             self.tail = (self.tail + piece)[-TAIL:]
             if self.ready is None and READY.search(self.tail):
                 self.ready = now
             if not self.states or now - self.began - self.states[-1][0] >= 1.0:
                 self.states.append((now - self.began, *footprint(self.process.pid)))
+
+    def whole_pictures(self, piece: bytes) -> int:
+        """How many pictures a piece of output completes: the program says where each update ends."""
+        *whole, self.part = (self.part + piece).split(DONE)
+        return sum(PICTURE in update for update in whole)
 
     def wait_ready(self) -> None:
         """Until the model is loaded. Raises AffectError `too_slow`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
@@ -47,23 +47,17 @@ class Memory:
         return result
 
     def rows(self, kind: str, contents: np.ndarray, make: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Results [N, ...] of the rows [N, ...]; `make` gets those that are not known, together."""
+        """Results [N, ...] of the rows [N, ...]; `make` gets those that are not known, one by one: a card plans anew for each
+        number of rows, and alone or among others a row's result is the same."""
         keys = [(kind, digest(row)) for row in contents]
         with self.lock:
             known = {key: self.results[key] for key in keys if key in self.results}
             for key in known:
                 self.results.move_to_end(key)
-        new = unknown(keys, known)
-        if new:
-            for at, result in zip(new, make(contents[new]), strict=True):
-                known[keys[at]] = self.keep(keys[at], result)
+        for at, key in enumerate(keys):
+            if key not in known:
+                known[key] = self.keep(key, make(contents[at : at + 1])[0])
         return np.stack([known[key] for key in keys])
-
-
-def unknown(keys: Sequence[tuple[str, bytes]], known: dict[tuple[str, bytes], Any]) -> list[int]:
-    """Where keys stand for the first time that have no result."""
-    first = {key: at for at, key in reversed(list(enumerate(keys)))}
-    return [at for at, key in enumerate(keys) if key not in known and first[key] == at]
 
 
 def digest(content: np.ndarray) -> bytes:

@@ -63,17 +63,15 @@ class Occasions:
             self.happened = max(self.happened, going_on.end)
             self.speech_from = going_on.start if self.speech_from is None else self.speech_from
             found += [] if self.every else self.goes_on(going_on)
-        return [] if self.every else [occasion for occasion in found if occasion]
+        return [occasion for occasion in found if occasion]
 
     def ended(self, utterance: Utterance) -> Occasion | None:
-        """The end of an utterance, unless all of it was read while it went on."""
+        """The end of an utterance, unless all of it was read while it went on, or the clock says when to read."""
         start = utterance.start if self.speech_from is None else self.speech_from
         self.speech_from, self.happened = None, max(self.happened, utterance.end)
-        return (
-            self.stretch(start - MARGIN, utterance.end + MARGIN, utterance.end, "utterance")
-            if start < utterance.end
-            else None
-        )
+        if self.every or start >= utterance.end:
+            return None
+        return self.stretch(start - MARGIN, utterance.end + MARGIN, utterance.end, "utterance")
 
     def goes_on(self, utterance: Utterance) -> list[Occasion]:
         """The first voice, and a speech that fills the window."""
