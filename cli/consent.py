@@ -17,16 +17,19 @@ VERSION = 1  # of the text: who agreed to an older one is asked again
 TEXT = """\
 affect live watches and listens
 -------------------------------
-What is captured   the picture of a camera and the sound of a microphone, while it runs. From them it estimates
-                   what a person seems to feel. It is often wrong.
-Where it goes      nowhere: all of it is computed on this machine, and no network is used. Nothing is written to
-                   disk unless you give a folder with -o; pictures and sound only with --record or the key r.
-Who must be told   everybody who can be seen or heard. In the European Union people must be informed that an
-                   emotion recognition system is in use (AI Act, Article 50(3)).
-Where it is        at workplaces and in schools in the European Union (AI Act, Article 5(1)(f)), and wherever
-forbidden          recording people without their consent is. No decision about a person may rest on it.
+What is captured    The picture of a camera and the sound of a microphone, while
+                    it runs. From them it estimates what a person seems to feel,
+                    and it is often wrong.
+Where it goes       Nowhere: all is computed on this machine, no network is used.
+                    Nothing is written to disk unless you give a folder (-o);
+                    pictures and sound only with --record or the key r.
+Who must be told    Everybody who can be seen or heard. In the European Union
+                    that is the law (AI Act, Article 50(3)).
+Where it is         At workplaces and in schools in the European Union (AI Act,
+forbidden           Article 5(1)(f)), and wherever recording people who did not
+                    agree is. No decision about a person may rest on it.
 
-This is remembered for you; `affect live --revoke` takes it back.
+This is remembered for you; affect live --revoke takes it back.
 """
 QUESTION = "Type yes to agree, anything else to leave: "
 

@@ -13,6 +13,7 @@ from dataclasses import fields
 from threading import Event, Thread
 from typing import Any
 
+import cv2
 import numpy as np
 
 from models.bundle import Bundle
@@ -28,6 +29,7 @@ from runtime.window import Window
 
 PACE = 0.03  # seconds between two looks at what has come
 SMALL = 1.0  # seconds between two searches for a small face, while no large one is there
+THREADS = 2  # that OpenCV takes for a picture: of 16 most would only wait, spinning
 BEHIND = 2  # seconds of sound that may wait: more than that is left out
 MOVED = ("mouth_open", "smile", "brow_raise", "brow_furrow", "eye_open")
 """What a look is measured by; a head that is turned is no change of face."""
@@ -91,6 +93,7 @@ class Senses:
 
     def run(self) -> None:
         """The thread."""
+        cv2.setNumThreads(THREADS)
         while not self.over:
             self.news.wait(0.2)
             self.news.clear()
@@ -155,8 +158,6 @@ class Senses:
 
     def ahead(self, picture: np.ndarray, grey: np.ndarray) -> None:
         """Encodes what a reading of this picture would encode."""
-        import cv2
-
         shown = cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA) if self.whole else clear(grey)
         try:
             if self.encode is not None:

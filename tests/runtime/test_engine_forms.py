@@ -19,9 +19,12 @@ from cli.view import panel
 from models.bundle import EMBEDDED, MANIFEST, fingerprint
 from models.clues import quotes
 from models.errors import AffectError
+from models.media import read_clip
 from models.reading import Reading
+from runtime.capture import Frame
 from runtime.engine import Engine
 from runtime.reply import Writer
+from runtime.senses import Senses
 from tests.media_files import make_film
 
 ROOT = Path(__file__).parents[2]
@@ -244,3 +247,18 @@ def test_a_sound_without_a_picture_has_no_visual(load: Load) -> None:
     engine = load(colours(), picture="frame")
     (segment,) = engine.read(CLIP, text=WORDS, video=False).segments
     assert "visual" in segment.missing and "the picture was left out" in segment.notes
+
+
+def test_a_bundle_of_whole_frames_runs_live(load: Load) -> None:
+    """The same code: its frames are encoded as they come, and a reading finds all of them."""
+    engine = load(colours(), picture="frame")
+    senses = Senses(engine.bundle, 10.0, None, 0.0, lambda _: None)
+    engine.keep(senses.memory)
+    senses.encode = engine.encoders.faces
+    clip = read_clip(CLIP, frames=8)
+    for when, frame in zip(clip.times, clip.frames, strict=True):
+        senses.look(senses.window.add_frame(Frame(float(when), frame)))
+    known = [key for key in senses.memory.results if key[0] == "frame"]
+    reading = engine.read_clip(senses.window.clip(0.0, 3.0, 8, heard=False))
+    assert len(known) == 8 == len([key for key in senses.memory.results if key[0] == "frame"])
+    assert valid(reading) and "visual" not in reading.segments[0].missing
