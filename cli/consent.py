@@ -20,7 +20,7 @@ affect live watches and listens
 What is captured    The picture of a camera and the sound of a microphone, while
                     it runs. From them it estimates what a person seems to feel,
                     and it is often wrong.
-Where it goes       Nowhere: all is computed on this machine, no network is used.
+Where it goes       Nowhere: all is computed on this machine, with no network.
                     Nothing is written to disk unless you give a folder (-o);
                     pictures and sound only with --record or the key r.
 Who must be told    Everybody who can be seen or heard. In the European Union
