@@ -22,19 +22,24 @@ if TYPE_CHECKING:
     from runtime.live import Session, Wish
 
 FORMATS = ("view", "jsonl", "text")
-SOURCE_HELP = "or a file, played as one in real time, or none."
+SOURCE_HELP = "a file played as one in real time, or none."
 
 
 def live(
     camera: Annotated[
-        str, typer.Option("--camera", help=f"Number of a camera, {SOURCE_HELP}", metavar="N|PATH|none")
+        str, typer.Option("--camera", help=f"A camera by its number, {SOURCE_HELP}", metavar="N|PATH|none")
     ] = "0",
     microphone: Annotated[
-        str, typer.Option("--mic", help=f"Name or number of a microphone, {SOURCE_HELP}", metavar="NAME|N|PATH|none")
+        str,
+        typer.Option(
+            "--mic",
+            help=f"A microphone by name or number, {SOURCE_HELP} The system's own without.",
+            metavar="NAME|N|PATH|none",
+        ),
     ] = "",
     list_: Annotated[bool, typer.Option("--list", help="List cameras and microphones, and end.")] = False,
     window: Annotated[
-        float | None, typer.Option("--window", min=2, max=60, help="Seconds a reading looks back at most.")
+        float | None, typer.Option("--window", min=2, max=60, help="Seconds a reading looks back at most; 10 without.")
     ] = None,
     every: Annotated[
         str,

@@ -5,6 +5,7 @@ Knows threads and when what begins and ends; nothing of consoles.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import deque
@@ -348,7 +349,7 @@ class Session:
         self.ahead, self.looked = ahead, now
         if slept > SLEPT:
             self.senses.forget = True
-            words = f"the machine slept for {slept:.0f} s: what was seen and heard before is forgotten"
+            words = f"{slept:.0f} s were slept through: what was seen and heard before is forgotten"
             self.tell("trouble", ("clock", AffectError(words, "", "slept")))
 
     # ------------------------------------------------------------------ ending
@@ -444,4 +445,4 @@ def resident_memory() -> float:
         from runtime.engine import peak_memory
 
         return peak_memory()
-    return pages * 4096 / 1e6
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
