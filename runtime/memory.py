@@ -17,15 +17,17 @@ import numpy as np
 from models.faces import Face, FaceFinder
 from runtime.encoders import Encoders
 
-MOST = 2048  # results: a minute of faces at five a second, each asked for in five ways; 5 MB with nano
+MOST = 32e6  # bytes: of nano two minutes of faces and speech, of a bundle with 1.4 MB a frame 22 frames
+SMALL = 1000  # bytes that a result without arrays counts for
 
 
 class Memory:
     """Results by kind and content; those that were not asked for longest are forgotten."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: float = MOST) -> None:
         self.most, self.lock = most, Lock()
         self.results: OrderedDict[tuple[str, bytes], Any] = OrderedDict()
+        self.bytes = 0
         self.made = 0  # how many were computed
 
     def recall(self, kind: str, content: np.ndarray, make: Callable[[], Any]) -> Any:
@@ -40,10 +42,11 @@ class Memory:
     def keep(self, key: tuple[str, bytes], result: Any) -> Any:
         """A new result."""
         with self.lock:
+            self.bytes += size(result) - size(self.results.get(key))
             self.results[key] = result
             self.made += 1
-            while len(self.results) > self.most:
-                self.results.popitem(last=False)
+            while self.bytes > self.most and len(self.results) > 1:
+                self.bytes -= size(self.results.popitem(last=False)[1])
         return result
 
     def rows(self, kind: str, contents: np.ndarray, make: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -58,6 +61,14 @@ class Memory:
             if key not in known:
                 known[key] = self.keep(key, make(contents[at : at + 1])[0])
         return np.stack([known[key] for key in keys])
+
+
+def size(result: Any) -> int:
+    """Bytes of a result: of its arrays, and a little for what else there is; none for None."""
+    if result is None:
+        return 0
+    parts = result if isinstance(result, (tuple, list)) else (result,)
+    return SMALL + sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
 
 
 def digest(content: np.ndarray) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 
 from models.media import read_clip
 from runtime.engine import Engine
-from runtime.memory import KeptFaces, Memory
+from runtime.memory import SMALL, KeptFaces, Memory
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def test_kinds_shapes_and_types_are_told_apart() -> None:
 
 
 def test_what_was_not_asked_for_longest_is_forgotten() -> None:
-    memory = Memory(most=3)
+    memory = Memory(most=3 * SMALL)
     for n in range(3):
         memory.recall("x", np.array([n]), lambda: 0)
     memory.recall("x", np.array([0]), lambda: 0)
@@ -48,6 +48,16 @@ def test_what_was_not_asked_for_longest_is_forgotten() -> None:
     assert [key for key in memory.results if key[0] == "x"] and len(memory.results) == 3
     assert memory.recall("x", np.array([0]), lambda: 9) == 0
     assert memory.recall("x", np.array([1]), lambda: 9) == 9
+
+
+def test_its_bytes_are_bounded() -> None:
+    """A day of live use holds no more than ten minutes do: large results count for what they are."""
+    memory = Memory(most=1e6)
+    for n in range(200):
+        memory.rows("window", np.array([[n]]), lambda rows: np.zeros((len(rows), 250, 100), np.float32))
+    assert len(memory.results) == 9 and memory.bytes <= 1e6
+    memory.recall("huge", np.array([0]), lambda: np.zeros(10**7, np.uint8))
+    assert len(memory.results) == 1
 
 
 @pytest.fixture(scope="module")
