@@ -5,6 +5,7 @@ Knows a terminal and one small file; nothing of devices.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -59,6 +60,8 @@ def remember() -> None:
     """Keeps the consent; where that can't be written it counts for this run alone."""
     path = consent_file()
     try:
+        if not path.is_absolute():  # there is no home
+            raise FileNotFoundError(errno.ENOENT, "there is no home folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"version": VERSION, "given": time.strftime("%Y-%m-%d")}) + "\n", encoding="utf-8")
     except OSError as error:

@@ -8,6 +8,7 @@ import queue
 import re
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ import typer
 from cli import consent
 from cli.errors import missing_module, say, visible
 from models.errors import AffectError
+from runtime.cache import discard_all
 
 if TYPE_CHECKING:
     from runtime.live import Session, Wish
@@ -155,6 +157,7 @@ def run(wish: Wish, form: str, mirror: bool | None, smooth: float) -> None:
     from runtime.live import Session
 
     events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    threading.excepthook = lambda defect: events.put(("failed", defect.exc_value))
     session = Session(wish, lambda kind, payload: events.put((kind, payload)))
     show = shown_as(form, session, mirror, smooth)
     quits = quit_signals(events)
@@ -173,7 +176,7 @@ def attend(session: Session, events: Any, show: Any, seconds: float | None) -> i
     while True:
         kind, payload = show.wait(events)
         if kind == "failed":
-            raise payload if isinstance(payload, AffectError) else missing_module(payload)
+            raise missing_module(payload) if isinstance(payload, ModuleNotFoundError) else payload
         if kind in ("over", "quit"):
             return 0 if payload is None else 128 + int(payload)
         if kind:
@@ -198,6 +201,7 @@ def leave(session: Session, code: int, quits: dict[int, Any]) -> None:
         signal.signal(number, handler)
     if not in_time and sys.exc_info()[0] is None:
         sys.stdout.flush()
+        discard_all()
         os._exit(code)
     if code and sys.exc_info()[0] is None:
         raise typer.Exit(code)

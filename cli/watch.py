@@ -119,7 +119,8 @@ class View:
             many = "thread" if payload.threads == 1 else "threads"
             self.device = f"{payload.device}, {payload.threads} {many}"
         elif kind == "labels":
-            self.segment = forming(tuple(payload))
+            self.segment, self.composed = forming(tuple(payload)), float("-inf")
+            self.draw()  # before any word of the reason
         elif kind == "words" and self.segment is not None:
             self.segment = replace(self.segment, reason=self.segment.reason + payload)
         elif kind == "read":

@@ -26,6 +26,8 @@ NO_SOUND = (
 STANDS = 10.0  # seconds of one and the same picture, to the last bit, after which a camera is said to be stuck
 MUTE = 5.0  # seconds of zeros after which a microphone is opened again: it may have been moved to another device
 BLOCK = 0.02  # seconds of sound in a block
+MOST_DELAY = 0.3  # seconds of a microphone's own delay that are believed
+LOST = "device_lost"
 REMEMBERED = (
     3  # seconds in which the quickest delivery tells a microphone's clock from ours: one that is 1 % slow is .03 s off
 )
@@ -82,28 +84,26 @@ class Camera:
         from runtime.devices import camera_trouble
 
         while not self.quit.is_set():
-            if (opened := open_camera(self.number)) is None:
-                self.tell(camera_trouble(self.number))
-            else:
-                self.pictures(opened)
+            opened = open_camera(self.number)
+            self.last = time.monotonic()
+            came = opened is not None and self.pictures(opened)
+            if opened is not None:
                 opened.release()
-                if not self.quit.is_set():
-                    self.tell(lost(f"camera {self.number}"))
+            if not self.quit.is_set():
+                self.tell(lost(f"camera {self.number}") if came else camera_trouble(self.number))
             self.quit.wait(AGAIN)
 
-    def pictures(self, opened: Any) -> None:
-        """Hands over pictures until none comes."""
-        from runtime.devices import to_rgb
-
+    def pictures(self, opened: Any) -> bool:
+        """Hands over pictures until none comes; whether there was one."""
+        came = False
         while not self.quit.is_set():
-            there, raw = opened.read()
-            now = time.monotonic()
-            picture = to_rgb(raw) if there else None
+            picture, now = picture_of(opened), time.monotonic()
             if picture is None:
-                return
-            self.last = now
+                break
+            self.last, came = now, True
             self.look(picture, now)
             self.frame(Frame(now, picture))
+        return came
 
     def look(self, picture: np.ndarray, now: float) -> None:
         """Says when the picture stands still to the last bit: no live sensor does."""
@@ -117,7 +117,8 @@ class Camera:
 
     def check(self) -> None:
         """Says when no picture comes: reading one may wait for ever."""
-        if self.trouble is None and (gone := time.monotonic() - self.last) > NO_PICTURES:
+        waits = self.trouble in (None, "not opened")
+        if waits and (gone := time.monotonic() - self.last) > NO_PICTURES:
             words = f"camera {self.number} gives no pictures for {gone:.0f} s"
             self.tell(AffectError(words, "unplug it and plug it in again, or take another: c", "camera_silent"))
 
@@ -143,9 +144,20 @@ def open_camera(number: int) -> Any:
     return capture
 
 
+def picture_of(opened: Any) -> np.ndarray | None:
+    """The next picture uint8 [H, W, 3] RGB of an opened camera; None when there is none, or none that can be read."""
+    from runtime.devices import opencv, to_rgb
+
+    try:
+        there, raw = opened.read()
+        return to_rgb(raw) if there else None
+    except opencv().error:
+        return None
+
+
 def lost(name: str) -> AffectError:
     """What is said of a device that stopped in mid-run."""
-    return AffectError(f"{name} is gone: waiting for it", "plug it in again", "device_lost")
+    return AffectError(f"{name} is gone: waiting for it", "plug it in again", LOST)
 
 
 class DeviceClock:
@@ -186,7 +198,9 @@ class Microphone:
         self.quit = Event()
         self.trouble: str | None = None
         self.clipped = 0.0  # share of the last second's samples at the rail
-        self.last = self.loud = time.monotonic()  # a block, one that is not all zeros
+        self.last = self.loud = time.monotonic()  # a block, one that is not all zeros; or the opening
+        self.came = self.sounded = False  # whether there was such a block since the opening
+        self.delay = 0.0  # seconds that sound takes from the air to us, as far as PortAudio knows
         self.clock, self.rate = DeviceClock(1), 1
         self.patience = MUTE
         self.thread = Thread(target=self.run, name="microphone", daemon=True)
@@ -205,21 +219,25 @@ class Microphone:
 
         while not self.quit.is_set():
             try:
-                with quiet, self.opened():
+                with quiet, self.opened() as stream:
+                    self.delay = min(MOST_DELAY, max(0.0, float(stream.latency)))
                     self.watch()
-            except (self.audio.PortAudioError, ValueError) as error:  # ValueError: no device of that name any more
+            except (self.audio.PortAudioError, ValueError) as error:
                 self.tell(microphone_trouble(error, self.device))
+            except AffectError as error:  # no device of that name any more
+                self.tell(error)
             self.quit.wait(AGAIN)
             if not self.quit.is_set():
                 self.look_again()
 
     def opened(self) -> Any:
         """A running stream at the device's own rate, one or two channels."""
-        about = self.audio.query_devices(self.device.name if self.trouble else self.device.number, "input")
+        about = self.audio.query_devices(self.device.number, "input")
         self.rate = round(about["default_samplerate"])
-        self.clock, self.last, self.loud = DeviceClock(self.rate), time.monotonic(), time.monotonic()
+        self.clock, self.came, self.sounded = DeviceClock(self.rate), False, False
+        self.last = self.loud = time.monotonic()
         return self.audio.InputStream(
-            device=about["index"],
+            device=self.device.number,
             samplerate=self.rate,
             channels=min(2, about["max_input_channels"]),
             dtype="float32",
@@ -229,20 +247,28 @@ class Microphone:
         )
 
     def look_again(self) -> None:
-        """Has PortAudio list the devices anew: it does so once, when it starts."""
-        self.audio._terminate()
+        """Has PortAudio list the devices anew, which it does once, when it starts; the microphone may have another number."""
+        from runtime.devices import microphones
+
+        with suppress(self.audio.PortAudioError):
+            self.audio._terminate()
         with suppress(self.audio.PortAudioError):  # opening says it
             self.audio._initialize()
+            same = [device for device in microphones(probe=False) if device.name == self.device.name]
+            same.sort(key=lambda device: device.number != self.device.number)
+            self.device = same[0] if same else self.device
 
     def block(self, samples: np.ndarray, count: int, _: Any, status: Any) -> None:
         """PortAudio's callback: float32 [N, channels]."""
         now = time.monotonic()
         mono = samples.mean(1, dtype=np.float32)
-        self.last = now
+        self.last, self.came = now, True
         if mono.any():
-            self.loud = now
+            self.loud, self.sounded = now, True
+        if status.input_overflow:  # some sound was lost: what comes now is later than was counted
+            self.clock = DeviceClock(self.rate)
         self.clipped = 0.95 * self.clipped + 0.05 * float(np.mean(np.abs(samples) >= 0.999))
-        self.sound(Sound(self.clock.time(now, count), mono, self.rate))
+        self.sound(Sound(self.clock.time(now, count) - self.delay, mono, self.rate))
 
     def watch(self) -> None:
         """Until the stream is gone, or gives zeros for so long that another device may be meant."""
@@ -257,9 +283,11 @@ class Microphone:
                 words = f"microphone {self.device.name} gives no sound at all"
                 cure = "; ".join(filter(None, ["is it muted, or unplugged?", privacy("microphone")]))
                 return self.tell(AffectError(words, cure, "microphone_silent"))
-            if self.loud > now - 0.5:
+            if self.sounded and self.loud > now - 0.5:
                 self.patience = MUTE
                 self.tell(self.too_loud())
+            elif self.came and self.trouble == LOST:
+                self.tell(None)
         return None
 
     def too_loud(self) -> AffectError | None:

@@ -77,8 +77,11 @@ class Encoders:
         self.norms = norms
 
     def run(self, graph: str, **inputs: np.ndarray) -> np.ndarray:
-        """One graph's output."""
-        return np.asarray(self.sessions[graph].run(None, inputs)[0])
+        """One graph's output. Raises AffectError `encoder_failed`, as when a card has no memory left."""
+        try:
+            return np.asarray(self.sessions[graph].run(None, inputs)[0])
+        except Exception as error:  # onnxruntime's errors share no base class but Exception
+            raise AffectError(f"{graph} failed: {str(error).splitlines()[0][:200]}", "", "encoder_failed") from error
 
     def faces(self, crops: np.ndarray) -> np.ndarray:
         """Grey crops uint8 [T, S, S], or RGB frames uint8 [T, S, S, 3] for a graph that takes them as they are.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ class Journal:
         return self.folder / f"{kind}-{number}{endings[0]}"
 
     def close(self) -> None:
-        """Closes the file of readings."""
-        self.file.close()
+        """Closes the file of readings; what could not be written before can't be now."""
+        with suppress(OSError):
+            self.file.close()
 
 
 def unwritten(folder: Path, error: OSError) -> AffectError:

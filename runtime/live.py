@@ -31,7 +31,8 @@ from runtime.recorder import Recorder
 from runtime.senses import Senses
 
 WINDOW = 10.0  # seconds that a reading looks back at most: what the speech recogniser hears at once
-SLEPT = 3.0  # seconds that the machine's clock may run ahead of ours before it is said to have slept
+STALE = 1.0  # seconds after which a face that was seen, or a sound's level, is no news
+RECORDED_RATE = 48000  # samples a second of a recording's sound: devices are resampled, and may change
 COUNTED = 2.0  # seconds that pictures a second are counted in
 BREAK = 0.5  # seconds in which the threads end by themselves
 
@@ -92,7 +93,7 @@ class Session:
     def __init__(self, wish: Wish, say: Callable[[str, Any], None]) -> None:
         self.wish, self.tell = wish, say
         self.bundle = load_bundle(wish.bundle)
-        self.journal = Journal(wish.folder) if wish.folder else None
+        self.journal: Journal | None = None
         self.zero = time.monotonic()
         self.lock, self.fresh = Lock(), Condition()
         self.newest: Frame | None = None
@@ -106,11 +107,10 @@ class Session:
         self.first_label: float | None = None
         self.whole: float | None = None
         self.record: dict[str, Any] | None = None  # of the last reading
-        self.ahead = time.time() - time.monotonic()
-        self.looked = time.monotonic()
         self.camera_device: Device | None = None
         self.names: dict[str, str | None] = {"camera": None, "microphone": None}
         self.connect()
+        self.journal = Journal(wish.folder) if wish.folder else None
         source = f"live camera={self.names['camera'] or 'none'} mic={self.names['microphone'] or 'none'}"
         options = {
             "video": wish.camera is not None,
@@ -122,6 +122,7 @@ class Session:
         self.reader = Reader(self.load, source, options, wish.window, self.say)
         self.senses = Senses(self.bundle, wish.window, wish.every, self.zero, self.reader.ask)
         self.senses.idle = lambda: not self.reader.busy
+        self.senses.woke = self.woke
 
     # ------------------------------------------------------------------ beginning
 
@@ -166,6 +167,8 @@ class Session:
         for source in self.sources:
             source.start()
         self.reader.start()
+        if self.recording and not self.names["camera"]:
+            self.begin_recording(None)
 
     def load(self) -> Any:
         """The engine, with all that a reading needs; labels that it does not know are refused now."""
@@ -176,6 +179,8 @@ class Session:
         engine.wanted(wish.labels)
         if wish.transcript and wish.microphone is not None:
             engine.listen()
+            if wish.language and engine.speech:
+                engine.speech.check_language(wish.language)
         engine.keep(self.senses.memory)
         self.senses.encode = engine.encoders.faces
         return engine
@@ -191,8 +196,8 @@ class Session:
             self.newest = frame
             self.fresh.notify_all()
         self.senses.take_frame(frame)
-        if self.recording:
-            self.recorded("picture", frame)
+        if self.recording and (recorder := self.recorder or self.begin_recording(frame)):
+            recorder.picture(frame)
 
     def take_sound(self, sound: Sound) -> None:
         """New sound; silence while muted, so that a recording stays in step."""
@@ -201,14 +206,16 @@ class Session:
         if self.muted:
             sound = Sound(sound.time, np.zeros_like(sound.samples), sound.rate)
         self.senses.take_sound(sound)
-        if self.recording:
-            self.recorded("sound", sound)
+        if recorder := self.recorder:
+            recorder.sound(sound)
 
-    def source_over(self) -> None:
+    def source_over(self, trouble: AffectError | None) -> None:
         """A file has ended; when all have, what was not read is read, and the session is over."""
+        if trouble is not None:
+            self.note("file", trouble)
         with self.lock:
             self.playing -= 1
-            over = self.playing == 0 and all(isinstance(source, Player) for source in self.sources)
+            over = self.playing == 0
         if over:
             self.finish()
 
@@ -235,8 +242,7 @@ class Session:
 
     def recordable(self, request: Request, reading: Reading) -> dict[str, Any]:
         """The `jsonl` record of a reading with `t_wall`: the Unix time of its `start`."""
-        wall = time.time() - (time.monotonic() - self.zero) + request.clip.start
-        return {"t_wall": round(wall, 3), **reading.records()[0]}
+        return {"t_wall": round(request.wall, 3), **reading.records()[0]}
 
     def kept(self, record: dict[str, Any]) -> None:
         """Writes a record; a full disk is said once, and ends nothing."""
@@ -244,45 +250,34 @@ class Session:
             return
         try:
             self.journal.write(record)
+            self.note("folder", None)
         except AffectError as error:
             self.note("folder", error)
 
     def note(self, where: str, error: AffectError | None) -> None:
         """What is wrong with a source or the folder now, None when nothing is."""
         before = self.troubles.get(where)
-        if error is None:
-            self.troubles.pop(where, None)
-        else:
-            self.troubles[where] = error
-        if error is not None or before is not None:
+        self.troubles = {
+            **{key: value for key, value in self.troubles.items() if key != where},
+            **({where: error} if error else {}),
+        }
+        if (before and before.code) != (error and error.code):
             self.tell("trouble", (where, error))
 
     # ------------------------------------------------------------------ recording
 
-    def recorded(self, kind: str, content: Any) -> None:
-        """A picture or sound to the recording, which begins with the first picture where there is a camera."""
-        recorder = self.recorder or self.begin_recording(content)
-        if recorder is not None:
-            getattr(recorder, kind)(content)
-
-    def begin_recording(self, content: Frame | Sound) -> Recorder | None:
-        """A new file; None while its first picture is waited for."""
-        if self.journal is None or (self.names["camera"] and not isinstance(content, Frame)):
-            return None
+    def begin_recording(self, first: Frame | None) -> Recorder | None:
+        """A new file, of the size of its first picture; of sound alone where there is no camera."""
         with self.lock:
-            if self.recorder is None and self.recording:
-                size = content.picture.shape[1::-1] if isinstance(content, Frame) else None
-                rate = self.sound_rate() if self.names["microphone"] else None
-                path = self.journal.free("recording", ".mp4")
+            if self.recorder is None and self.recording and not self.paused and self.journal is not None:
+                size = None if first is None else (first.picture.shape[1], first.picture.shape[0])
+                rate = RECORDED_RATE if self.names["microphone"] else None
                 try:
-                    self.recorder = Recorder(path, size, rate, self.recording_failed)
+                    self.recorder = Recorder(self.journal.free("recording", ".mp4"), size, rate, self.recording_failed)
+                    self.note("recording", None)
                 except AffectError as error:
                     self.recording_failed(error)
             return self.recorder
-
-    def sound_rate(self) -> int:
-        """Samples a second of a recording's sound."""
-        return 48000
 
     def recording_failed(self, error: AffectError) -> None:
         """A recording that ended by itself."""
@@ -296,13 +291,15 @@ class Session:
         self.recording = on
         if not on:
             self.close_recording()
+        elif not self.names["camera"]:
+            self.begin_recording(None)
 
-    def close_recording(self) -> None:
-        """Finishes the file."""
+    def close_recording(self, seconds: float | None = None) -> None:
+        """Finishes the file, within some `seconds`."""
         with self.lock:
             recorder, self.recorder = self.recorder, None
         if recorder is not None:
-            recorder.close()
+            recorder.close(seconds)
 
     def snapshot(self) -> str:
         """The picture and the last reading as files; gives their name. Raises AffectError."""
@@ -315,9 +312,12 @@ class Session:
     def pause(self, on: bool) -> None:
         """While paused nothing is seen, heard, read or recorded: a recording ends there, and another begins behind it."""
         self.paused = on
-        if on:
-            self.close_recording()
         self.senses.forget = True
+        if on:
+            self.reader.forget()
+            self.close_recording()
+        elif self.recording and not self.names["camera"]:
+            self.begin_recording(None)
 
     def mute(self, on: bool) -> None:
         """While muted nothing is heard."""
@@ -331,26 +331,25 @@ class Session:
         later = [device for device in there if device.number > self.camera_device.number] or there
         if not later or later[0].number == self.camera_device.number:
             raise AffectError("there is no other camera", "plug one in", "no_camera")
-        for source in [source for source in self.sources if isinstance(source, Camera)]:
-            source.stop()
-            self.sources.remove(source)
+        for source in self.sources:
+            if isinstance(source, Camera):
+                source.stop()
+        self.sources = [source for source in self.sources if not isinstance(source, Camera)]
         self.note("camera", None)
         self.film(later[0])
         self.sources[-1].start()
         return self.names["camera"] or ""
 
     def check(self) -> None:
-        """Looks after what says nothing by itself: a camera without pictures, a machine that slept."""
+        """Looks after what says nothing by itself: a camera without pictures."""
         for source in self.sources:
             if isinstance(source, Camera):
                 source.check()
-        now, ahead = time.monotonic(), time.time() - time.monotonic()
-        slept = max(ahead - self.ahead, now - self.looked - 1.0)
-        self.ahead, self.looked = ahead, now
-        if slept > SLEPT:
-            self.senses.forget = True
-            words = f"{slept:.0f} s were slept through: what was seen and heard before is forgotten"
-            self.tell("trouble", ("clock", AffectError(words, "", "slept")))
+
+    def woke(self, seconds: float) -> None:
+        """The machine has slept, or the program was stopped."""
+        words = f"{seconds:.0f} s were slept through: what was seen and heard before is forgotten"
+        self.tell("trouble", ("clock", AffectError(words, "", "slept")))
 
     # ------------------------------------------------------------------ ending
 
@@ -373,7 +372,8 @@ class Session:
             source.stop()
         self.senses.finish()
         self.reader.stop()
-        self.record_on(False)
+        self.recording = False
+        self.close_recording(BREAK)
         until = time.monotonic() + BREAK
         threads = [*(source.thread for source in self.sources), self.senses.thread, self.reader.thread]
         for thread in threads:
@@ -387,21 +387,21 @@ class Session:
 
     def status(self) -> Status:
         """A picture of the session for whoever shows it."""
-        recorder, ears = self.recorder, self.names["microphone"] is not None
+        recorder, ears = self.recorder, self.names["microphone"] is not None and "microphone" not in self.troubles
         return Status(
             camera=self.names["camera"],
             microphone=self.names["microphone"],
             state=self.state(),
             captured=self.rate(),
-            dropped=sum(getattr(source, "dropped", 0) for source in self.sources) + self.reader.replaced,
-            face=self.senses.box if self.paused or time.monotonic() - self.senses.looked_at < 1.0 else None,
+            dropped=self.dropped(recorder),
+            face=self.senses.box if self.paused or self.face_there else None,
             level=self.senses.level if ears else None,
             speaking=self.senses.speaking,
             recorded=recorder.seconds if recorder and not recorder.failed else None,
             first_label=self.first_label,
             whole=self.whole,
             memory=resident_memory(),
-            trouble=next(iter(self.troubles.values()), None),
+            trouble=next(iter(list(self.troubles.values())), None),
             paused=self.paused,
             muted=self.muted,
         )
@@ -416,12 +416,22 @@ class Session:
             return "reading"
         if self.senses.speaking:
             return "hearing speech"
-        return "watching" if self.senses.face is not None else "nobody there"
+        return "watching" if self.face_there else "nobody there"
+
+    @property
+    def face_there(self) -> bool:
+        """Whether a face was seen just now."""
+        return self.senses.face is not None and time.monotonic() - self.senses.looked_at < STALE
 
     @property
     def nobody(self) -> bool:
         """Whether there is nothing to look at: no face, no voice, nothing being read."""
-        return self.senses.face is None and not self.senses.speaking and not self.reader.busy
+        return not self.face_there and not self.senses.speaking and not self.reader.busy
+
+    def dropped(self, recorder: Recorder | None) -> int:
+        """What came too late: pictures of files, pieces of sound, requests, pictures that were not recorded."""
+        late = sum(source.dropped for source in self.sources if isinstance(source, Player))
+        return late + self.senses.dropped + self.reader.replaced + (recorder.dropped if recorder else 0)
 
     def rate(self) -> float:
         """Pictures a second that came lately."""

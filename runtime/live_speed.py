@@ -69,7 +69,9 @@ class Watched:
 
     def wait_ready(self) -> None:
         """Until the model is loaded. Raises AffectError `too_slow`."""
-        wait(lambda: self.ready, 60, "loading")
+        wait(lambda: self.ready or self.process.poll() is not None, 60, "loading")
+        if not self.ready:
+            raise AffectError("affect live ended at once", "run it by hand to see why", "ended")
 
     def press(self, key: str) -> None:
         """A key."""
@@ -189,6 +191,8 @@ def reading_rows(both: Sequence[str], options: Sequence[str]) -> Iterator[Timing
     if not spoken:
         raise AffectError("nothing was read", "give a clip of somebody who speaks, with pauses", "no_speech")
     if words:
+        if not seen.pictures:
+            raise AffectError("no picture was shown", "give a clip with a picture", "no_streams")
         yield Timing("start to first picture", seen.pictures[0] - seen.began, 1.0)
         yield Timing("start to ready", (seen.ready or 0.0) - seen.began, 6.0)
         yield from preview(seen.pictures, [(at - record["cost"]["total_s"], at) for at, record in arrived[2:]])
@@ -299,6 +303,8 @@ def long_rows(both: Sequence[str], minutes: float, plot: Path | None, tick: Call
 def drift(read: Sequence[dict[str, Any]], example: Path) -> float:
     """Seconds by which the last utterance starts earlier or later than so many whole rounds after the first."""
     starts = np.array([record["start"] for record in read[2:] if "audio" not in record["missing"]])
+    if not len(starts):
+        raise AffectError("nothing was read", "give a clip of somebody who speaks, with pauses", "no_speech")
     late = starts - starts[0] - np.round((starts - starts[0]) / length(str(example))) * length(str(example))
     half = max(1, len(late) // 4)
     return float(abs(np.median(late[-half:]) - np.median(late[:half])))

@@ -51,6 +51,7 @@ class Occasions:
         self.face_read = self.asked = self.happened = float(
             "-inf"
         )  # when a face, anything was read; when there was anything
+        self.due = float("-inf")  # when the clock next asks
         self.first_voice = True
         self.speech_from: float | None = None  # where the part of the present speech starts that is still to be read
 
@@ -96,20 +97,23 @@ class Occasions:
         self.happened = max(self.happened, look.time)
         if self.every or self.speech_from is not None or len(self.looks) < LOOKS or look.time - self.face_read < REST:
             return []
-        if self.read is not None and self.change() < CHANGED:
+        if self.read is not None and np.isfinite(self.read).any() and self.change() < CHANGED:
             return []
         return [self.stretch(max(look.time - LONG, self.face_read), look.time, look.time, "face")]
 
     def tick(self, now: float) -> list[Occasion]:
         """So many seconds have passed, and something happened in them."""
-        if not self.every or now - self.asked < self.every or self.happened <= self.asked:
+        if not self.every or now < self.due:
+            return []
+        self.due = max(self.due + self.every, now)  # after a rest the clock starts anew
+        if self.happened <= self.asked:
             return []
         return [self.stretch(self.aligned(now), now, now, "every")]
 
     def last(self, now: float) -> list[Occasion]:
         """The end of everything: what was not read yet."""
         start = now - self.window if self.asked == float("-inf") else max(self.asked, now - self.window)
-        if self.happened <= self.asked or (self.speech_from is None and self.read is not None):
+        if self.happened <= self.asked or (not self.every and self.speech_from is None and self.read is not None):
             return []
         return [self.stretch(start if self.speech_from is None else self.speech_from - MARGIN, now, now, "end")]
 
@@ -138,4 +142,6 @@ class Occasions:
 
     def mean(self) -> np.ndarray:
         """The mean of the last looks [M], nan where one is unknown."""
-        return np.mean([look.measures for look in self.looks if look.measures is not None], axis=0)
+        seen = np.array([look.measures for look in self.looks if look.measures is not None])
+        known = np.isfinite(seen)
+        return np.where(known.any(0), np.where(known, seen, 0.0).sum(0) / np.maximum(known.sum(0), 1), np.nan)

@@ -25,7 +25,7 @@ from runtime.capture import Frame, Sound
 
 AHEAD = 1.0  # seconds that picture and sound may lie apart in a file
 LATE = 0.25  # seconds after which a picture is not shown any more
-STILL = 2.0  # seconds for which one picture is shown
+BEHIND = 2.0  # seconds after which what was missed is passed over: the program was stopped
 
 
 @dataclass(frozen=True, order=True)
@@ -36,6 +36,7 @@ class Item:
     number: int
     time: float
     content: Any
+    rate: int = 0
 
 
 class Player:
@@ -46,7 +47,7 @@ class Player:
         path: str,
         frame: Callable[[Frame], None] | None,
         sound: Callable[[Sound], None] | None,
-        over: Callable[[], None],
+        over: Callable[[AffectError | None], None],
         loop: bool = False,
     ) -> None:
         """Raises AffectError for what is no file with what is wanted of it."""
@@ -66,18 +67,19 @@ class Player:
 
     def play(self) -> None:
         """The thread: once, or again and again on the clock of the first time."""
-        began = time.monotonic()
+        began, trouble = time.monotonic(), None
         try:
             while not self.quit.is_set():
-                began += self.once(began)
+                began = self.once(began)
                 if not self.loop:
                     break
-        except AffectError:
-            pass  # it could be opened before: it was removed or cut since; the end of it is what there is to say
-        self.over()
+        except AffectError as error:  # it could be opened before: it was removed or cut since
+            trouble = error
+        finally:
+            self.over(trouble)
 
     def once(self, began: float) -> float:
-        """Plays the file whose time 0 is at `began`; gives its length in seconds."""
+        """Plays the file whose time 0 is at `began`; gives when it is over, by the same clock."""
         last = 0.0
         with opened_source(self.path) as source:
             tracks = choose_tracks(source, self.frame is not None, self.sound is not None, False)
@@ -85,17 +87,19 @@ class Player:
                 show = Show(container, tracks)
                 for item in in_order(show.items(), len(tracks.wanted)):
                     last = max(last, item.due)
+                    late = time.monotonic() - began - item.due
+                    began += late if late > BEHIND else 0.0
                     if self.quit.wait(max(0.0, began + item.due - time.monotonic())):
-                        return last
+                        return began + last
                     self.deliver(item, show, began)
         self.quit.wait(max(0.0, began + last - time.monotonic()))
-        return max(last, 0.04)
+        return began + max(last, 0.04)
 
     def deliver(self, item: Item, show: Show, began: float) -> None:
         """Hands over what is due; a picture that is too late is not even converted."""
         if isinstance(item.content, np.ndarray):
             if self.sound:
-                self.sound(Sound(began + item.time, item.content, show.rate))
+                self.sound(Sound(began + item.time, item.content, item.rate))
         elif time.monotonic() - began - item.due > LATE:
             self.dropped += 1
         elif self.frame and (picture := show.eye_picture(item.content)) is not None:
@@ -130,7 +134,7 @@ class Show:
         self.eye = None if tracks.video is None else Eye(container.streams[tracks.video], self.trouble)
         self.numbers = count()
         self.resampler: av.AudioResampler | None = None
-        self.rate = 0
+        self.form: tuple[str, str, int] | None = None
 
     def items(self) -> Iterator[Item]:
         """Pictures and sound as they lie in the file; what the decoder of the picture holds back comes last."""
@@ -149,22 +153,23 @@ class Show:
             yield Item(at, next(self.numbers), at, frame)
 
     def sounds(self, packet: Any) -> Iterator[Item]:
-        """The sound of a packet, due when it is over."""
+        """The sound of a packet, due when it is over; what can't be decoded is passed over."""
         try:
-            frames = packet.decode()
+            for frame in packet.decode():
+                at = 0.0 if frame.time is None else frame.time - self.tracks.origin
+                samples = self.mono(frame)
+                yield Item(at + len(samples) / frame.sample_rate, next(self.numbers), at, samples, frame.sample_rate)
         except PYAV_ERRORS:
-            return
-        for frame in frames:
-            if self.resampler is None:
-                self.rate, self.resampler = (
-                    frame.sample_rate,
-                    av.AudioResampler("flt", "mono", frame.sample_rate, options=MIXING),
-                )
-            at = 0.0 if frame.time is None else frame.time - self.tracks.origin
-            samples = np.concatenate(
-                [piece.to_ndarray()[0] for piece in self.resampler.resample(frame)] or [np.zeros(0, np.float32)]
-            )
-            yield Item(at + len(samples) / self.rate, next(self.numbers), at, samples)
+            self.trouble.sound += 1
+
+    def mono(self, frame: av.AudioFrame) -> np.ndarray:
+        """float32 [N] of decoded sound, whose form may change in mid-file."""
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if form != self.form:
+            self.form = form
+            self.resampler = av.AudioResampler("flt", "mono", frame.sample_rate, options=MIXING)
+        pieces = self.resampler.resample(frame) if self.resampler else []
+        return np.concatenate([np.zeros(0, np.float32), *(piece.to_ndarray()[0] for piece in pieces)])
 
     def eye_picture(self, frame: Any) -> np.ndarray | None:
         """uint8 [H, W, 3] of a decoded picture."""

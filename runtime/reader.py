@@ -21,10 +21,11 @@ Event = Callable[[str, Any], None]
 
 @dataclass(frozen=True)
 class Request:
-    """A stretch to read, and why."""
+    """A stretch to read, why, and the Unix time of its start."""
 
     clip: Clip
     occasion: Occasion
+    wall: float = 0.0
 
 
 class Reader:
@@ -64,6 +65,11 @@ class Reader:
             self.replaced += self.waiting is not None
             self.waiting = request
             self.news.notify()
+
+    def forget(self) -> None:
+        """What waits is not wanted any more."""
+        with self.news:
+            self.waiting = None
 
     def finish(self) -> None:
         """Ends when all that was asked for is read."""

@@ -102,13 +102,14 @@ class Recorder:
             self.waiting.append(sound)
             self.fresh.notify()
 
-    def close(self) -> None:
-        """Finishes the file with what waits, and the thread. A recording of nothing leaves no file."""
+    def close(self, seconds: float | None = None) -> None:
+        """Finishes the file with what waits, and the thread; not longer than some `seconds`: what is written can be read. A
+        recording of nothing leaves no file."""
         with self.fresh:
             self.over = True
             self.fresh.notify()
         if current_thread() is not self.thread:  # whom `say` tells may close it
-            self.thread.join()
+            self.thread.join(seconds)
 
     def run(self) -> None:
         """The thread."""

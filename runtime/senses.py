@@ -30,6 +30,8 @@ from runtime.window import Window
 PACE = 0.03  # seconds between two looks at what has come
 SMALL = 1.0  # seconds between two searches for a small face, while no large one is there
 THREADS = 2  # that OpenCV takes for a picture: of 16 most would only wait, spinning
+BROKEN_OFF = 2.5  # seconds without any sound after which who spoke is said to have finished
+SLEPT = 3.0  # seconds that are missing before the machine is said to have slept
 BEHIND = 2  # seconds of sound that may wait: more than that is left out
 MOVED = ("mouth_open", "smile", "brow_raise", "brow_furrow", "eye_open")
 """What a look is measured by; a head that is turned is no change of face."""
@@ -47,19 +49,23 @@ class Senses:
         self.whole = bundle.spec["picture"] == "frame"
         self.spread = spreads(spec["face_norm"])
         self.window, self.ask = Window(window + 2 * SMALL, zero), ask
-        self.occasions = Occasions(window, every, spec["window_seconds"])
+        self.wanted = (window, every, spec["window_seconds"])
+        self.occasions = Occasions(*self.wanted)
         self.memory = Memory()
         self.finder = KeptFaces(self.memory)
         self.listener = Listener()
         self.newest: Frame | None = None
         self.sounds: deque[Sound] = deque()
+        self.heard = self.round = time.monotonic()  # when sound came last, and when the thread looked last
+        self.ahead_of_us = slept_in_all()
         self.face: Face | None = None
         self.box: tuple[float, ...] | None = None
         self.looked_at = self.searched = float("-inf")
         self.encode: Callable[[np.ndarray], Any] | None = None  # encodes crops ahead, once there is an engine
         self.idle: Callable[[], bool] = lambda: True
+        self.woke: Callable[[float], None] = lambda seconds: None  # hears for how long the machine slept
         self.news, self.over, self.forget = Event(), False, False
-        self.dropped = 0  # seconds of sound that came faster than it could be heard
+        self.dropped = 0  # pieces of sound that came faster than they could be heard
         self.thread = Thread(target=self.run, name="senses", daemon=True)
 
     def start(self) -> None:
@@ -105,10 +111,9 @@ class Senses:
 
     def take_in(self) -> None:
         """What has come since."""
+        self.check_sleep()
         if self.forget:
-            self.forget = False
-            self.window.forget()
-            self.listener = Listener()
+            self.start_anew()
         over = self.hear()
         frame, self.newest = self.newest, None
         if frame is not None and self.window.due(frame.time):
@@ -116,9 +121,29 @@ class Senses:
         self.request(self.occasions.heard(over, self.listener.speech()))
         self.request(self.occasions.tick(time.monotonic()))
 
+    def start_anew(self) -> None:
+        """Nothing of before counts any more."""
+        self.forget, self.newest = False, None
+        self.sounds.clear()
+        self.window.forget()
+        self.listener, self.occasions = Listener(), Occasions(*self.wanted)
+
+    def check_sleep(self) -> None:
+        """Whether the machine slept, or the program was stopped: what was seen and heard before is no news then."""
+        now, ahead = time.monotonic(), slept_in_all()
+        slept = max(ahead - self.ahead_of_us, now - self.round - 1.0)
+        self.round, self.ahead_of_us = now, ahead
+        if slept > SLEPT:
+            self.forget = True
+            self.woke(slept)
+
     def hear(self) -> list[Utterance]:
-        """All sound that has come; the utterances that are over."""
+        """All sound that has come; the utterances that are over, also where sound has stopped in the middle of one."""
         over: list[Utterance] = []
+        if self.sounds:
+            self.heard = time.monotonic()
+        elif self.listener.utterance and time.monotonic() - self.heard > BROKEN_OFF:
+            over += self.listener.finish()
         while self.sounds:
             sound = self.sounds.popleft()
             if time.monotonic() - sound.end > BEHIND and self.sounds:
@@ -130,8 +155,9 @@ class Senses:
     def request(self, occasions: list[Occasion]) -> None:
         """Asks for the last of some occasions."""
         for occasion in occasions[-1:]:
-            clip = self.window.clip(occasion.start, occasion.end, self.frames_wanted, heard=True)
-            self.ask(Request(clip, occasion))
+            clip = self.window.clip(occasion.start, occasion.end, self.frames_wanted)
+            wall = time.time() - time.monotonic() + self.window.zero + clip.start
+            self.ask(Request(clip, occasion, wall))
 
     # ------------------------------------------------------------------ the face
 
@@ -164,6 +190,13 @@ class Senses:
                 self.encode(shown[None])
         except AffectError:
             self.encode = None  # the reading will say it
+
+
+def slept_in_all() -> float:
+    """Seconds that the machine has slept since it started; elsewhere than on Linux how far the wall clock is from ours."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    return time.time() - time.monotonic()
 
 
 def shares(face: Face, height: int, width: int) -> tuple[float, ...]:

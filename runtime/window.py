@@ -114,13 +114,13 @@ class Window:
         self.frames.clear()
         self.sound = SoundRing(self.seconds)
 
-    def clip(self, start: float, end: float, frames: int, heard: bool) -> Clip:
-        """A stretch, not from before `zero`, with at most `frames` pictures, spread evenly; its sound where `heard`."""
+    def clip(self, start: float, end: float, frames: int) -> Clip:
+        """A stretch, not from before `zero`, with its sound and at most `frames` pictures, spread evenly."""
         start = max(start, self.zero)
         chosen = spread([frame for frame in self.frames if start <= frame.time <= end], frames)
         chosen = [frame for frame in chosen if frame.picture.shape == chosen[-1].picture.shape]
         pictures = np.stack([frame.picture for frame in chosen]) if chosen else np.zeros((0, 1, 1, 3), np.uint8)
-        wave = self.sound.between(start, end) if heard else np.zeros(0, np.float32)
+        wave = self.sound.between(start, end)
         return Clip(
             start=start - self.zero,
             end=end - self.zero,

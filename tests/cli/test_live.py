@@ -168,6 +168,47 @@ def test_a_folder_that_can_t_be_written_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("limit", ["-f 1", "/dev/full"])
+def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path: Path, limit: str) -> None:
+    """Readings go on being printed; no traceback, and not standard output's fault."""
+    out = tmp_path / "out"
+    out.mkdir()
+    if limit == "/dev/full":
+        (out / "readings.jsonl").symlink_to(limit)
+    shell = f'ulimit {limit if limit != "/dev/full" else "-n 1024"}; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", shell, "sh", *LIVE, "--yes", *BOTH, "--loop", "--format", "jsonl", "--no-transcript",
+         "--seconds", "9", "-o", str(out)],
+        cwd=ROOT, capture_output=True, stdin=subprocess.DEVNULL, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0 and len(records(done.stdout)) >= 3
+    assert "the disk is full" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_language_that_nobody_speaks_is_wrong_usage() -> None:
+    done = affect_live(*BOTH, "--format", "jsonl", "--language", "klingon")
+    assert done.returncode == 2 and "klingon" in done.stderr
+
+
+def test_what_can_t_begin_leaves_no_folder(tmp_path: Path) -> None:
+    assert affect_live("--camera", "nowhere.mp4", "--mic", "none", "-o", str(tmp_path / "out")).returncode == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_defect_in_a_thread_ends_the_run(tmp_path: Path) -> None:
+    """It is never silent: a thread that dies takes the program along, with its own error."""
+    script = tmp_path / "defect.py"
+    script.write_text(
+        "import runtime.senses\nfrom cli.main import main\n"
+        "runtime.senses.Senses.look = lambda self, frame: 1 / 0\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), "live", "--yes", *BOTH, "--loop", "--format", "jsonl"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
+
+
 def test_kill_9_leaves_readings_and_recording(tmp_path: Path) -> None:
     """Up to the last two seconds."""
     out = tmp_path / "out"

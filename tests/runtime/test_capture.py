@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from models.errors import AffectError
 from runtime import capture, devices
-from runtime.capture import Camera, DeviceClock, Frame
+from runtime.capture import Camera, DeviceClock, Frame, Microphone, Sound
 
 CHANCE = np.random.default_rng(0)
 
@@ -141,7 +143,121 @@ def test_a_camera_that_gives_the_same_picture_for_ever_is_said(film: Any, monkey
     wait(lambda: taken.said == [None, "camera_stuck", None])
 
 
-# ---------------------------------------------------------------------- the microphone's clock
+def test_a_camera_that_opens_but_gives_nothing_says_why(film: Any) -> None:
+    """Not that it is gone: it never was there. Another program has it, mostly."""
+    _, taken, _ = film(Capture(iter([])))
+    wait(lambda: taken.said)
+    assert set(taken.said) == {"camera_busy"}
+
+
+def test_a_picture_that_can_t_be_converted_is_a_lost_camera(film: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV's own errors end no thread."""
+    import cv2
+
+    def fail(_: Any) -> None:
+        raise cv2.error("broken")
+
+    _, taken, _ = film(Capture(endless()))
+    wait(lambda: taken.frames)
+    monkeypatch.setattr(devices, "to_rgb", fail)
+    wait(lambda: "device_lost" in taken.said)
+    monkeypatch.undo()
+
+
+# ---------------------------------------------------------------------- a microphone
+
+
+class Audio:
+    """sounddevice, with a stream that the test feeds."""
+
+    class PortAudioError(Exception):
+        pass
+
+    def __init__(self) -> None:
+        self.opened, self.fails = 0, 0
+
+    def query_devices(self, *_: Any) -> Any:
+        about = {"name": "mic", "default_samplerate": 16000.0, "max_input_channels": 1, "index": 0, "hostapi": 0}
+        return about if _ else [about]
+
+    def query_hostapis(self) -> list[dict[str, int]]:
+        return [{"default_input_device": 0}]
+
+    default = SimpleNamespace(device=(0, 0))
+
+    def InputStream(self, **options: Any) -> Any:  # noqa: N802 - as sounddevice calls it
+        self.opened += 1
+        self.callback = options["callback"]
+        return contextlib.nullcontext(SimpleNamespace(latency=0.05))
+
+    def _terminate(self) -> None:
+        if self.fails:
+            raise self.PortAudioError("PortAudio not initialized")
+
+    def _initialize(self) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise self.PortAudioError("no server")
+
+    def give(self, value: float, overflow: bool = False) -> None:
+        self.callback(np.full((320, 1), value, np.float32), 320, None, SimpleNamespace(input_overflow=overflow))
+
+
+@pytest.fixture
+def hear(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], tuple[Microphone, Audio, Taken, list[Sound]]]]:
+    audio, taken, heard = Audio(), Taken(), list[Sound]()
+    monkeypatch.setattr(devices, "portaudio", lambda: audio)
+    for name, seconds in (("AGAIN", 0.05), ("MUTE", 0.6), ("NO_SOUND", 0.3)):
+        monkeypatch.setattr(capture, name, seconds)
+    made = Microphone(devices.Device("microphone", 0, "mic"), heard.append, taken.say)
+    made.start()
+    wait(lambda: audio.opened)
+    yield lambda: (made, audio, taken, heard)
+    made.stop()
+    made.thread.join(1.0)
+    assert not made.thread.is_alive()
+
+
+def test_a_muted_microphone_is_said_once_and_tried_ever_less_often(hear: Any) -> None:
+    """Zeros: it may have been moved to another device. Opening it again tells nothing new."""
+    _, audio, taken, _ = hear()
+    end = time.monotonic() + 3.0
+    while time.monotonic() < end:
+        audio.give(0.0)
+        time.sleep(0.02)
+    assert taken.said == ["microphone_silent"] and 2 <= audio.opened <= 4
+    wait(lambda: audio.give(0.1) or taken.said == ["microphone_silent", None])
+
+
+def test_a_microphone_without_blocks_is_gone_until_some_come(hear: Any) -> None:
+    _, audio, taken, _ = hear()
+    wait(lambda: taken.said == ["device_lost"])
+    wait(lambda: audio.opened >= 2)
+    time.sleep(0.2)
+    assert taken.said == ["device_lost"]
+    wait(lambda: audio.give(0.0) or taken.said == ["device_lost", None])
+
+
+def test_a_sound_server_that_starts_again_is_waited_for(hear: Any) -> None:
+    """PortAudio can't be started for a while: the thread goes on trying."""
+    made, audio, taken, _ = hear()
+    audio.fails = 3
+    wait(lambda: taken.said == ["device_lost"])
+    wait(lambda: audio.fails == 0 and audio.opened >= 3, 6.0)
+    assert made.thread.is_alive()
+
+
+def test_sound_has_its_time_less_the_device_s_delay_also_after_a_loss(hear: Any) -> None:
+    """What an overflow lost does not date the rest too early."""
+    _, audio, _, heard = hear()
+    audio.give(0.1)
+    assert time.monotonic() - heard[-1].end == pytest.approx(0.05, abs=0.03)
+    time.sleep(0.5)
+    audio.give(0.1, overflow=True)
+    assert time.monotonic() - heard[-1].end == pytest.approx(0.05, abs=0.03)
+
+
+# ---------------------------------------------------------------------- its clock
 
 
 def deliveries(rate: float, said: int, seconds: float, jitter: float) -> list[tuple[float, float]]:

@@ -259,6 +259,6 @@ def test_a_bundle_of_whole_frames_runs_live(load: Load) -> None:
     for when, frame in zip(clip.times, clip.frames, strict=True):
         senses.look(senses.window.add_frame(Frame(float(when), frame)))
     known = [key for key in senses.memory.results if key[0] == "frame"]
-    reading = engine.read_clip(senses.window.clip(0.0, 3.0, 8, heard=False))
+    reading = engine.read_clip(senses.window.clip(0.0, 3.0, 8))
     assert len(known) == 8 == len([key for key in senses.memory.results if key[0] == "frame"])
     assert valid(reading) and "visual" not in reading.segments[0].missing

@@ -195,3 +195,11 @@ def test_the_list_names_it(microphone: Microphone) -> None:
     assert any(
         line.startswith("--mic ") and "Hz" in line and "can be opened" in line for line in done.stdout.splitlines()
     )
+
+
+def test_a_film_that_ends_ends_the_run_though_a_microphone_goes_on(microphone: Microphone) -> None:
+    command = [sys.executable, "-m", "cli.main", "live", "--yes", "--camera", "examples/grid.mp4", "--mic", "pulse"]
+    done = subprocess.run(
+        [*command, "--format", "jsonl"], cwd=ROOT, env=microphone.environ, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and done.stdout

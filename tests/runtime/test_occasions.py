@@ -134,3 +134,25 @@ def test_unknown_measurements_are_no_change() -> None:
     to = occasions()
     looks(to, 0.0, 5.0, 0.0)
     assert looks(to, 5.0, 5.0, float("nan")) == [] and LOOKS == 3
+
+
+def test_a_look_that_could_not_be_measured_keeps_no_face_from_being_read() -> None:
+    """A face that enters the picture is half of one at first."""
+    to = occasions()
+    assert [o.why for o in looks(to, 0.0, 0.6, float("nan"))] == ["face"]
+    found = looks(to, 0.6, 5.0, 0.0)
+    assert [o.why for o in found + looks(to, 6.0, 5.0, CHANGED * 1.1)] == ["face", "face"]
+    mixed = occasions()
+    mixed.seen(Look(0.0, np.full(5, np.nan)))
+    looks(mixed, 0.2, 5.0, 0.0)
+    assert [o.why for o in looks(mixed, 6.0, 5.0, CHANGED * 1.1)] == ["face"]
+
+
+def test_the_clock_does_not_drift_and_reads_the_end() -> None:
+    to = occasions(every=2.0)
+    found: list[Occasion] = []
+    for n in range(6000):
+        found += looks(to, n * 0.0333, 0.2, 0.0) + to.tick(n * 0.0333)
+    assert len(found) == pytest.approx(6000 * 0.0333 / 2, abs=1.5)
+    to.heard([Utterance(199.9, 200.5)], None)
+    assert [o.why for o in to.last(201.0)] == ["end"]

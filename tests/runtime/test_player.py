@@ -22,6 +22,11 @@ class Taken:
         self.frames: list[tuple[float, Frame]] = []
         self.sounds: list[tuple[float, Sound]] = []
         self.over = threading.Event()
+        self.trouble: AffectError | None = None
+
+    def end(self, trouble: AffectError | None) -> None:
+        self.trouble = trouble
+        self.over.set()
 
     def frame(self, frame: Frame) -> None:
         self.frames.append((time.monotonic(), frame))
@@ -36,7 +41,7 @@ class Taken:
 
 def played(path: Path, seconds: float = 20.0, loop: bool = False, picture: bool = True, sound: bool = True) -> Taken:
     taken = Taken()
-    player = Player(str(path), taken.frame if picture else None, taken.sound if sound else None, taken.over.set, loop)
+    player = Player(str(path), taken.frame if picture else None, taken.sound if sound else None, taken.end, loop)
     player.start()
     taken.over.wait(seconds)
     player.stop()
@@ -93,7 +98,7 @@ def test_a_slow_taker_loses_pictures_not_time(tmp_path: Path) -> None:
         taken.frame(frame)
         time.sleep(slow)
 
-    player = Player(str(make_film(tmp_path / "f.mp4", seconds=2.0, fps=10)), frame, None, taken.over.set)
+    player = Player(str(make_film(tmp_path / "f.mp4", seconds=2.0, fps=10)), frame, None, taken.end)
     player.start()
     assert taken.over.wait(5.0)
     assert player.dropped >= 8 and len(taken.frames) <= 8
@@ -105,7 +110,7 @@ def test_a_file_without_what_is_wanted_is_refused(tmp_path: Path, kind: str) -> 
     film = make_film(tmp_path / "f.mp4", seconds=0.3, codec=None if kind == "picture" else "libx264",
                      sound=None if kind == "sound" else "aac")  # fmt: skip
     with pytest.raises(AffectError, match=f"has no {kind}") as error:
-        Player(str(film), lambda _: None, lambda _: None, lambda: None)
+        Player(str(film), lambda _: None, lambda _: None, lambda _: None)
     assert "none" in error.value.cure
 
 
@@ -115,4 +120,39 @@ def test_a_wrong_file_is_refused_before_anything_starts(tmp_path: Path, content:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(AffectError):
-        Player(str(path), lambda _: None, None, lambda: None)
+        Player(str(path), lambda _: None, None, lambda _: None)
+
+
+def test_sound_that_changes_its_form_in_mid_file_plays_on(tmp_path: Path) -> None:
+    """A stream that goes from 16 to 32 kHz, as those of radios do."""
+    parts = [make_film(tmp_path / f"{rate}.aac", seconds=0.6, codec=None, rate=rate, wave=tone(0.6, rate), format="adts")
+             for rate in (16000, 32000)]  # fmt: skip
+    joined = tmp_path / "joined.aac"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    taken = played(joined, picture=False)
+    assert taken.over.is_set() and {sound.rate for _, sound in taken.sounds} == {16000, 32000}
+
+
+def test_a_file_that_is_removed_while_it_plays_is_said(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "f.mp4", seconds=0.5)
+    taken = Taken()
+    player = Player(str(film), taken.frame, taken.sound, taken.end, loop=True)
+    player.start()
+    time.sleep(0.2)
+    film.unlink()
+    assert taken.over.wait(5.0) and taken.trouble is not None and taken.trouble.code == "not_found"
+
+
+def test_what_was_missed_while_it_was_stopped_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an hour's sleep the film goes on where it was; it does not hurry after the clock."""
+    monkeypatch.setattr("runtime.player.BEHIND", 0.3)
+    taken, stalled = Taken(), [0.8]
+
+    def frame(frame: Frame) -> None:
+        taken.frame(frame)
+        time.sleep(stalled.pop() if stalled else 0.0)
+
+    player = Player(str(make_film(tmp_path / "f.mp4", seconds=1.0, fps=10)), frame, None, taken.end)
+    player.start()
+    assert taken.over.wait(5.0)
+    assert len(taken.frames) >= 9 and max(came - frame.time for came, frame in taken.frames[2:]) < 0.3

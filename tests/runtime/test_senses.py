@@ -98,3 +98,40 @@ def test_nobody_is_nobody(senses: tuple[Senses, list[Request]]) -> None:
         time.sleep(0.1)
         assert n < 0 or made.face is None
     assert asked == [] and not made.speaking
+
+
+def test_sound_that_stops_in_mid_speech_ends_the_utterance(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A microphone that was unplugged: what was said is read, and nobody is said to speak for ever."""
+    monkeypatch.setattr("runtime.senses.BROKEN_OFF", 0.2)
+    asked: list[Request] = []
+    made = Senses(load_bundle("nano"), 10.0, None, time.monotonic() - 10, asked.append)
+    assert clip.waveform is not None
+    made.take_sound(Sound(time.monotonic() - 1.4, clip.waveform[: round(1.4 * 16000)], 16000))
+    made.take_in()
+    assert made.speaking and [request.occasion.why for request in asked] in ([], ["voice"])
+    time.sleep(0.3)
+    made.take_in()
+    assert asked[-1].occasion.why == "utterance" and not made.speaking
+
+
+def test_after_a_pause_nothing_of_before_counts(clip: Clip) -> None:
+    made = Senses(load_bundle("nano"), 10.0, None, time.monotonic() - 10, lambda _: None)
+    assert clip.waveform is not None
+    made.take_sound(Sound(time.monotonic() - 1.4, clip.waveform[: round(1.4 * 16000)], 16000))
+    made.take_in()
+    made.take_sound(Sound(time.monotonic(), clip.waveform[:320], 16000))
+    made.take_frame(Frame(time.monotonic(), clip.frames[0]))
+    made.forget = True
+    made.take_in()
+    assert not made.speaking and made.occasions.speech_from is None and not made.window.frames
+
+
+def test_a_machine_that_slept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    woke: list[float] = []
+    made = Senses(load_bundle("nano"), 10.0, None, 0.0, lambda _: None)
+    made.woke = woke.append
+    made.take_in()
+    assert woke == []
+    monkeypatch.setattr("runtime.senses.slept_in_all", lambda: made.ahead_of_us + 3600.0)
+    made.take_in()
+    assert woke == [pytest.approx(3600.0)] and not made.window.frames
