@@ -28,12 +28,13 @@ import numpy as np
 
 from models.errors import AffectError
 from runtime.player import length
-from runtime.speed import Timing, affect
+from runtime.speed import Timing, affect, write_sound
 
 SCREEN = (50, 160)  # rows and columns
 PICTURE, DONE = "▀".encode(), b"\x1b[?2026l"
 READY = re.compile(rb"\d threads?")  # stands on the screen as soon as the model is loaded
 RATE = re.compile(rb"(\d+) of +\d+ frames/s")
+MARKS = 8  # places of a mark that moves from picture to picture
 SETTLED = 60.0  # seconds after which memory should not grow any more
 TAIL = 1 << 17  # bytes of what was drawn that are kept: the line with the rate is seldom drawn again
 
@@ -160,7 +161,40 @@ def measure(
     example: Path, bundle: str, device: str, minutes: float, plot: Path | None, tick: Callable[[str], None]
 ) -> Iterator[Timing]:
     """The rows, one by one."""
-    both = ("--camera", str(example), "--mic", str(example), "--loop", "--bundle", bundle, "--device", device)
+    with tempfile.TemporaryDirectory() as name:
+        clip = str(marked(example, Path(name) / "clip.mp4"))
+        both = ("--camera", clip, "--mic", clip, "--loop", "--bundle", bundle, "--device", device)
+        yield from rows(both, bundle, device, minutes, plot, tick)
+
+
+def marked(example: Path, clip: Path) -> Path:
+    """The example with a mark that moves with each picture: of what stands still nothing is sent to the terminal."""
+    with av.open(str(example)) as file:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+        rate, seconds = file.streams.video[0].average_rate or 25, float((file.duration or 0) / 1e6)
+    height, width = pictures[0].shape[0] // 2 * 2, pictures[0].shape[1] // 2 * 2
+    with av.open(str(clip), "w") as out:
+        film = out.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "ultrafast"})
+        film.width, film.height, film.pix_fmt = width, height, "yuv420p"
+        sound = out.add_stream("aac", rate=16000)
+        for number, picture in enumerate(pictures):
+            at = number % MARKS * width // MARKS
+            picture[: height // 10, :] = 0
+            picture[: height // 10, at : at + width // MARKS] = 255
+            out.mux(
+                film.encode(
+                    av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width], np.uint8), "rgb24")
+                )
+            )
+        out.mux(film.encode(None))
+        write_sound(example, out, sound, seconds)
+    return clip
+
+
+def rows(
+    both: Sequence[str], bundle: str, device: str, minutes: float, plot: Path | None, tick: Callable[[str], None]
+) -> Iterator[Timing]:
+    """The rows of a clip as camera and microphone."""
     tick("preview and readings")
     yield from reading_rows(both, ())
     tick("readings without words")
