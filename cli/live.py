@@ -209,7 +209,7 @@ def leave(session: Session, code: int, quits: dict[int, Any]) -> None:
 
 def shown_as(form: str, session: Session, mirror: bool | None, smooth: float) -> Any:
     """What shows the session: a screen, records, or lines where there is no terminal for a screen."""
-    from cli.screen import is_capable
+    from cli.terminal import is_capable
 
     if form == "jsonl":
         return Records()

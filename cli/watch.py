@@ -18,7 +18,8 @@ from typing import Any
 from cli.errors import visible
 from cli.halfblocks import Encoder
 from cli.keys import Keys
-from cli.screen import STRIP, Shown, Terminal, compose, forming, layout, suspend
+from cli.screen import STRIP, Shown, compose, forming, layout
+from cli.terminal import Terminal, suspend
 from models.errors import AffectError
 from models.reading import Label, Reading, Segment
 from runtime.capture import Frame

@@ -26,15 +26,13 @@ from cli.screen import (
     HELP,
     Place,
     Shown,
-    Terminal,
     colour,
     compose,
-    depth_of,
     forming,
     ground,
-    is_capable,
     layout,
 )  # fmt: skip
+from cli.terminal import Terminal, depth_of, is_capable
 from cli.view import NOTICE
 from models.emotions import LABELS
 from models.reading import Clue, Label, Segment
@@ -545,7 +543,7 @@ def test_a_screen_is_shown_on_terminals_alone(glass: Glass, monkeypatch: pytest.
 SUSPEND = """
 import sys
 from cli.keys import Keys
-from cli.screen import Terminal, suspend
+from cli.terminal import Terminal, suspend
 with Terminal(sys.stdout) as terminal, Keys(sys.stdin) as keys:
     terminal.draw(["before"])
     suspend(terminal, keys)
