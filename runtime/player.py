@@ -132,7 +132,7 @@ class Show:
     def __init__(self, container: Any, tracks: Tracks) -> None:
         self.container, self.tracks, self.trouble = container, tracks, Trouble()
         self.eye = None if tracks.video is None else Eye(container.streams[tracks.video], self.trouble)
-        self.numbers = count()
+        self.numbers, self.last = count(), 0.0
         self.resampler: av.AudioResampler | None = None
         self.form: tuple[str, str, int] | None = None
 
@@ -149,8 +149,13 @@ class Show:
     def pictures(self, packet: Any) -> Iterator[Item]:
         """The pictures that a packet completes, due at their time."""
         for frame in self.eye.decode(packet) if self.eye else ():
-            at = 0.0 if frame.time is None else max(0.0, frame.time - self.tracks.origin)
-            yield Item(at, next(self.numbers), at, frame)
+            at = self.last + self.tracks.picture_length if frame.pts is None else self.seconds(frame.pts)
+            self.last = max(0.0, at)
+            yield Item(self.last, next(self.numbers), self.last, frame)
+
+    def seconds(self, ticks: int) -> float:
+        """The time of a picture: what the decoder held back up to the end has ticks without a unit."""
+        return float(ticks * self.container.streams[self.tracks.video].time_base) - self.tracks.origin
 
     def sounds(self, packet: Any) -> Iterator[Item]:
         """The sound of a packet, due when it is over; what can't be decoded is passed over."""

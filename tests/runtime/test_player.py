@@ -6,13 +6,14 @@ import threading
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from models.errors import AffectError
 from runtime.capture import Frame, Sound
-from runtime.player import Player
-from tests.media_files import make_film, time_of, tone
+from runtime.player import Player, length
+from tests.media_files import make_film, plain_picture, time_of, tone
 
 
 class Taken:
@@ -57,6 +58,24 @@ def test_a_film_plays_in_real_time(tmp_path: Path) -> None:
     assert len(taken.frames) == 20 and len(taken.wave) / 16000 == pytest.approx(2.0, abs=0.15)
     assert all(-0.001 <= came - frame.time < 0.2 for came, frame in taken.frames)
     assert all(-0.001 <= came - sound.end < 0.2 for came, sound in taken.sounds)
+
+
+@pytest.mark.parametrize("options", [{"preset": "ultrafast"}, {"preset": "medium", "bf": "3"}])
+def test_a_film_takes_its_length(tmp_path: Path, options: dict[str, str]) -> None:
+    """Also one whose decoder holds pictures back until the end: they come at their time, and in order."""
+    film = tmp_path / "f.mp4"
+    with av.open(str(film), "w") as out:
+        stream = out.add_stream("libx264", rate=10, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for n in range(20):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(plain_picture(n / 10, 2.0, 64, 48), "rgb24")))
+        out.mux(stream.encode(None))
+    began = time.monotonic()
+    taken = played(film, sound=False)
+    assert 1.7 <= time.monotonic() - began <= 2.6
+    zero = taken.frames[0][1].time
+    assert [round((frame.time - zero) * 10) for _, frame in taken.frames] == list(range(20))
+    assert length(str(film)) == pytest.approx(1.9)
 
 
 def test_picture_and_sound_have_one_clock(tmp_path: Path) -> None:
