@@ -79,6 +79,15 @@ def revoke() -> bool:
     return True
 
 
+def answer() -> str:
+    """What the user types; Ctrl-C goes on from a new line."""
+    try:
+        return sys.stdin.readline()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        raise
+
+
 def ask() -> None:
     """Asks, unless the user agreed before. Raises AffectError `no_consent`."""
     if given():
@@ -89,6 +98,6 @@ def ask() -> None:
         )
     print(TEXT, file=sys.stderr)
     print(QUESTION, end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() != "yes":
+    if answer().strip().lower() != "yes":
         raise AffectError("nothing was opened", "start it again and type yes to agree", "no_consent")
     remember()

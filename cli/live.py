@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import queue
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from runtime.live import Session, Wish
 
 FORMATS = ("view", "jsonl", "text")
+STUCK = 10.0  # seconds that a call which can't be interrupted takes at most, on a slow machine
 SOURCE_HELP = "a file played as one in real time, or none."
 
 
@@ -45,11 +48,15 @@ def live(
     ] = None,
     every: Annotated[
         str,
-        typer.Option("--every", metavar="S|auto", help="Read every S seconds; auto: after speech and changes of face."),
+        typer.Option(
+            "--every",
+            metavar="S|auto",
+            help="Read every S seconds (0.5 to 3600); auto: after speech and changes of face.",
+        ),
     ] = "auto",
     form: Annotated[str, typer.Option("--format", help="view, jsonl (a record a reading) or text.")] = "view",
     folder: Annotated[
-        Path | None,
+        str | None,
         typer.Option("-o", "--out", metavar="DIR", help="Folder for readings.jsonl, recordings, snapshots."),
     ] = None,
     record: Annotated[bool, typer.Option("--record", help="Record picture and sound, too (with -o).")] = False,
@@ -70,7 +77,7 @@ def live(
         bool | None, typer.Option("--mirror/--no-mirror", help="Show the picture as a mirror does; cameras are.")
     ] = None,
     smooth: Annotated[
-        float, typer.Option("--smooth", min=0, max=1, help="Share of the last readings in the labels shown.")
+        float, typer.Option("--smooth", min=0, max=1, help="Share of earlier readings in the labels on the screen.")
     ] = 0.0,
     yes: Annotated[bool, typer.Option("--yes", help="Agree to what is asked before the first run.")] = False,
     revoke: Annotated[bool, typer.Option("--revoke", help="Take that consent back, and end.")] = False,
@@ -80,7 +87,7 @@ def live(
         print("consent taken back" if consent.revoke() else "no consent was given", file=sys.stderr)
         return
     if list_:
-        list_devices(form)
+        list_devices(form == "jsonl")
         return
     check_usage(form, camera, microphone, folder, record, device)
     if not yes:
@@ -92,7 +99,7 @@ def live(
         every=seconds_of(every),
         loop=loop,
         seconds=seconds,
-        folder=folder,
+        folder=None if folder is None else Path(folder),
         record=record,
         bundle=bundle,
         device=device,
@@ -117,12 +124,16 @@ def wish_for(**options: Any) -> Wish:
     return Wish(**options)
 
 
-def check_usage(form: str, camera: str, microphone: str, folder: Path | None, record: bool, device: str) -> None:
+def check_usage(form: str, camera: str, microphone: str, folder: str | None, record: bool, device: str) -> None:
     """Wrong usage ends with exit code 2 before anything is opened."""
     if form not in FORMATS:
         raise typer.BadParameter(f"{visible(form)} is none of {', '.join(FORMATS)}", param_hint="--format")
     if camera == "none" and microphone == "none":
         raise typer.BadParameter("without a camera and without a microphone there is nothing to read")
+    if "-" in (camera, microphone):
+        raise typer.BadParameter("standard input can't be played in real time: give a file")
+    if folder == "":
+        raise typer.BadParameter("give a folder", param_hint="-o")
     if record and folder is None:
         raise typer.BadParameter("--record needs a folder: -o DIR", param_hint="--record")
     if device not in ("auto", "cpu", "cuda"):
@@ -145,7 +156,7 @@ def seconds_of(every: str) -> float | None:
     except ValueError:
         found = math.nan
     if not 0.5 <= found <= 3600:
-        raise typer.BadParameter(f"{visible(every)} is neither auto nor seconds from 0.5 on", param_hint="--every")
+        raise typer.BadParameter(f"{visible(every)} is neither auto nor seconds from 0.5 to 3600", param_hint="--every")
     return found
 
 
@@ -161,13 +172,15 @@ def run(wish: Wish, form: str, mirror: bool | None, smooth: float) -> None:
     session = Session(wish, lambda kind, payload: events.put((kind, payload)))
     show = shown_as(form, session, mirror, smooth)
     quits = quit_signals(events)
-    code = 1
+    code = None
     try:
         with show:
             session.start()
             code = attend(session, events, show, wish.seconds)
     finally:
-        leave(session, code, quits)
+        if code is None:  # an error: what computes is waited for, or the interpreter's end would abort
+            session.stop(STUCK)
+    leave(session, show, code, quits)
 
 
 def attend(session: Session, events: Any, show: Any, seconds: float | None) -> int:
@@ -194,16 +207,21 @@ def quit_signals(events: Any) -> dict[int, Any]:
     return {number: signal.signal(number, lambda n, _: events.put(("quit", n))) for number in numbers}
 
 
-def leave(session: Session, code: int, quits: dict[int, Any]) -> None:
-    """Ends the session; a thread in a call that can't be interrupted does not hold the program up."""
+def leave(session: Session, show: Any, code: int, quits: dict[int, Any]) -> None:
+    """Ends the session; a thread in a call that can't be interrupted does not hold the program up. What failed on the way, as a
+    disk that was full, is said where it was on a screen, and is the exit code."""
     in_time = session.stop()
     for number, handler in quits.items():
         signal.signal(number, handler)
-    if not in_time and sys.exc_info()[0] is None:
+    if session.failure is not None and code == 0:
+        code = 1
+        if not isinstance(show, Plain):
+            say("affect", session.failure)
+    if not in_time:
         sys.stdout.flush()
         discard_all()
         os._exit(code)
-    if code and sys.exc_info()[0] is None:
+    if code:
         raise typer.Exit(code)
 
 
@@ -291,7 +309,7 @@ def clock(seconds: float) -> str:
 # ---------------------------------------------------------------------- devices
 
 
-def list_devices(form: str) -> None:
+def list_devices(as_json: bool) -> None:
     """Cameras and microphones, each with whether it can be opened."""
     from runtime.devices import cameras, microphones
 
@@ -300,6 +318,9 @@ def list_devices(form: str) -> None:
         found += microphones()
     except AffectError as error:
         say("affect", error)
+    if as_json:
+        print("".join(json.dumps(asdict(device)) + "\n" for device in found), end="")
+        return
     for device in found:
         default = ", the default" if device.default else ""
         option = "--camera" if device.kind == "camera" else "--mic"

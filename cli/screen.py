@@ -328,8 +328,8 @@ def body(shown: Shown, width: int, rows: int, depth: Depth) -> list[Text]:
 def explained(width: int) -> list[Text]:
     """What each key does, what the numbers are, and what a reading is."""
     lines = [line for key, words in HELP.items() for line in under(key, "", [words], width)]
-    numbers = "label, all: seconds from the end of speech to the first label, to the whole reading"
-    return [*lines, Text(), *wrapped(numbers, width, "dim"), Text(), *wrapped(NOTICE, width)]
+    numbers = "frames/s: pictures drawn of those that came. label, all: seconds from the end of speech to both"
+    return [*wrapped(NOTICE, width), Text(), *lines, Text(), *wrapped(numbers, width, "dim")]
 
 
 def bars(labels: tuple[Label, ...], width: int, rows: int, depth: Depth) -> list[Text]:

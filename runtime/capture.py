@@ -274,8 +274,12 @@ class Microphone:
         """Until the stream is gone, or gives zeros for so long that another device may be meant."""
         from runtime.devices import privacy
 
+        before = time.monotonic()
         while not self.quit.wait(0.1):
             now = time.monotonic()
+            if now - before > 1.0:  # the program was stopped, not the microphone
+                self.last = self.loud = now
+            before = now
             if now - self.last > NO_SOUND:
                 return self.tell(lost(f"microphone {self.device.name}"))
             if now - self.loud > self.patience:

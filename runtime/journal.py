@@ -69,4 +69,6 @@ def unwritten(folder: Path, error: OSError) -> AffectError:
     """What an OSError means to the user."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return AffectError(f"{folder} can't be written: the disk is full", "free some space", "disk_full")
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return AffectError(f"{folder} is a file, or in one, not a folder", "give a folder with -o", "no_output")
     return AffectError(f"{folder} can't be written: {error.strerror}", "give another folder with -o", "no_output")

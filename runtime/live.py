@@ -107,6 +107,7 @@ class Session:
         self.first_label: float | None = None
         self.whole: float | None = None
         self.record: dict[str, Any] | None = None  # of the last reading
+        self.failure: AffectError | None = None  # why something that was asked for is not there at the end
         self.camera_device: Device | None = None
         self.names: dict[str, str | None] = {"camera": None, "microphone": None}
         self.connect()
@@ -212,6 +213,7 @@ class Session:
     def source_over(self, trouble: AffectError | None) -> None:
         """A file has ended; when all have, what was not read is read, and the session is over."""
         if trouble is not None:
+            self.failure = trouble
             self.note("file", trouble)
         with self.lock:
             self.playing -= 1
@@ -252,6 +254,7 @@ class Session:
             self.journal.write(record)
             self.note("folder", None)
         except AffectError as error:
+            self.failure = error
             self.note("folder", error)
 
     def note(self, where: str, error: AffectError | None) -> None:
@@ -281,7 +284,7 @@ class Session:
 
     def recording_failed(self, error: AffectError) -> None:
         """A recording that ended by itself."""
-        self.recording, self.recorder = False, None
+        self.recording, self.recorder, self.failure = False, None, error
         self.note("recording", error)
 
     def record_on(self, on: bool) -> None:
@@ -326,7 +329,8 @@ class Session:
     def next_camera(self) -> str:
         """Takes the next camera; gives its name. Raises AffectError `no_camera`."""
         if self.camera_device is None:
-            raise AffectError("no camera is open", "start with --camera N", "no_camera")
+            words = "a file is played as the camera" if self.names["camera"] else "no camera is open"
+            raise AffectError(words, "start with --camera N", "no_camera")
         there = cameras(probe=False)
         later = [device for device in there if device.number > self.camera_device.number] or there
         if not later or later[0].number == self.camera_device.number:
@@ -365,16 +369,16 @@ class Session:
         self.senses.thread.join()
         self.reader.finish()
 
-    def stop(self) -> bool:
-        """Ends everything at once; False when a thread is still in a call that can't be interrupted."""
+    def stop(self, seconds: float = BREAK) -> bool:
+        """Ends everything at once; False when a thread is still in a call that can't be interrupted after some `seconds`."""
         self.ended = True
         for source in self.sources:
             source.stop()
         self.senses.finish()
         self.reader.stop()
         self.recording = False
-        self.close_recording(BREAK)
-        until = time.monotonic() + BREAK
+        self.close_recording(seconds)
+        until = time.monotonic() + seconds
         threads = [*(source.thread for source in self.sources), self.senses.thread, self.reader.thread]
         for thread in threads:
             if thread.is_alive():
@@ -395,7 +399,7 @@ class Session:
             captured=self.rate(),
             dropped=self.dropped(recorder),
             face=self.senses.box if self.paused or self.face_there else None,
-            level=self.senses.level if ears else None,
+            level=self.senses.level if ears and not self.paused else None,
             speaking=self.senses.speaking,
             recorded=recorder.seconds if recorder and not recorder.failed else None,
             first_label=self.first_label,

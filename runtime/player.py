@@ -17,7 +17,7 @@ from typing import Any
 import av
 import numpy as np
 
-from models.container import PYAV_ERRORS, Source, opened_source
+from models.container import PYAV_ERRORS, Source, check_path, is_file, opened_source, shown
 from models.decoding import MIXING, Eye
 from models.errors import AffectError
 from models.tracks import Tracks, Trouble, choose_tracks, packets
@@ -52,6 +52,9 @@ class Player:
     ) -> None:
         """Raises AffectError for what is no file with what is wanted of it."""
         self.path, self.frame, self.sound, self.over, self.loop = path, frame, sound, over, loop
+        check_path(path)
+        if not is_file(Path(path)):  # a pipe can't be played in real time, nor again
+            raise AffectError(f"{shown(path)} is no file that can be played", "save it to a file first", "unreadable")
         with opened_source(path) as source:
             check_wanted(source, choose_tracks(source, frame is not None, sound is not None, False), frame, sound)
         self.quit, self.dropped = Event(), 0

@@ -47,6 +47,9 @@ def records(text: str) -> list[dict[str, Any]]:
         (*BOTH, "--window", "0"),
         (*BOTH, "--smooth", "2"),
         (*BOTH, "--device", "tpu"),
+        (*BOTH, "-o", ""),
+        ("--camera", "-", "--mic", "none"),
+        (*BOTH, "--every", "3601"),
     ],
 )
 def test_wrong_usage_ends_with_2(options: tuple[str, ...]) -> None:
@@ -170,7 +173,7 @@ def test_a_folder_that_can_t_be_written_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", ["-f 1", "/dev/full"])
 def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path: Path, limit: str) -> None:
-    """Readings go on being printed; no traceback, and not standard output's fault."""
+    """Readings go on being printed, the exit code tells; no traceback, and not standard output's fault."""
     out = tmp_path / "out"
     out.mkdir()
     if limit == "/dev/full":
@@ -181,8 +184,48 @@ def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path: Path, limit: str) -
          "--seconds", "9", "-o", str(out)],
         cwd=ROOT, capture_output=True, stdin=subprocess.DEVNULL, text=True, timeout=60,
     )  # fmt: skip
-    assert done.returncode == 0 and len(records(done.stdout)) >= 3
+    assert done.returncode == 1 and len(records(done.stdout)) >= 3
     assert "the disk is full" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_output_that_can_t_be_written_ends_it_with_one_line() -> None:
+    """In the middle of work: no abort of the interpreter over threads that compute."""
+    for _ in range(3):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [*LIVE, "--yes", *BOTH, "--seconds", "5", "--format", "jsonl"],
+                cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+            )  # fmt: skip
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_pipe_is_no_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = affect_live("--camera", str(tmp_path / "pipe"), "--mic", "none", timeout=20)
+    assert done.returncode == 1 and "can be played" in done.stderr
+
+
+def test_a_file_that_is_removed_while_it_is_played_is_the_exit_code(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    shutil.copy(ROOT / CLIP, clip)
+    command = [
+        *LIVE,
+        "--yes",
+        "--camera",
+        str(clip),
+        "--mic",
+        str(clip),
+        "--loop",
+        "--format",
+        "jsonl",
+        "--no-transcript",
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        clip.unlink()
+        _, errors = running.communicate(timeout=30)
+    assert running.returncode == 1 and "clip.mp4 is not there" in errors and len(errors.splitlines()) == 1
 
 
 def test_a_language_that_nobody_speaks_is_wrong_usage() -> None:

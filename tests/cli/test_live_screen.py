@@ -148,7 +148,7 @@ def test_nothing_is_written_without_a_folder_whatever_key(screens: Callable[...,
         screen.wait("start with -o DIR")
         screen.wait(lambda text: "start with -o DIR" not in text, 10)
     screen.press("c")
-    screen.wait("no camera is open")
+    screen.wait("a file is played as the camera")
 
 
 @pytest.mark.parametrize("size", [(20, 5), (40, 12), (60, 16)])
