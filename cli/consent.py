@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
 from models.errors import AffectError
+from models.folders import user_folder
 
 VERSION = 1  # of the text: who agreed to an older one is asked again
 TEXT = """\
@@ -36,16 +36,8 @@ QUESTION = "Type yes to agree, anything else to leave: "
 
 
 def consent_file() -> Path:
-    """Where the user's consent is kept: `AFFECT_CONFIG`, else the platform's folder for settings."""
-    if given := os.environ.get("AFFECT_CONFIG"):
-        return Path(given) / "consent.json"
-    if sys.platform == "win32":
-        base = os.environ.get("APPDATA") or "~/AppData/Roaming"
-    elif sys.platform == "darwin":
-        base = "~/Library/Application Support"
-    else:
-        base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(os.path.expanduser(base)) / "affectgpt" / "consent.json"  # noqa: PTH111  # stays "~" where there is no home
+    """Where the user's consent is kept."""
+    return user_folder("settings") / "consent.json"
 
 
 def given() -> bool:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,7 @@ from typing import Any
 from models.container import NAME_SHOWN, is_file, shown
 from models.emotions import PLAIN_WORD
 from models.errors import AffectError
+from models.folders import user_folder
 from models.prompt import PROMPT_VERSION
 
 SCHEMA_VERSION = 1
@@ -137,16 +137,7 @@ def bundle_folders() -> dict[str, Path]:
 
 def added_bundles() -> Path:
     """Where the user's own bundles lie: `AFFECT_DATA_HOME`, else the platform's folder for a user's data."""
-    given = os.environ.get("AFFECT_DATA_HOME")
-    if given:
-        return Path(given) / "bundles"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Application Support"
-    else:
-        base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(os.path.expanduser(base)) / "affectgpt" / "bundles"  # noqa: PTH111  # stays "~" where there is no home
+    return user_folder("data") / "bundles"
 
 
 def write_manifest(folder: Path, spec: Mapping[str, Any]) -> None:

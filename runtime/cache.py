@@ -9,29 +9,20 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from models.errors import AffectError
+from models.folders import user_folder
 
 WHEELS = "wheels"  # compiled for minutes: `clear` keeps them
 
 
 def preferred_folder() -> Path:
     """`AFFECT_CACHE`, else the platform's folder for caches."""
-    given = os.environ.get("AFFECT_CACHE")
-    if given:
-        return Path(given)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(base)) / "affectgpt"  # noqa: PTH111  # stays "~" where there is no home
+    return user_folder("cache")
 
 
 def cache_folder() -> Path:

@@ -60,24 +60,48 @@ Say = Callable[[AffectError | None], None]
 """What is wrong with a device now; None when it works again."""
 
 
-class Camera:
-    """A camera by its number, read in a thread of its own through OpenCV, opened again when it is lost."""
+class Source:
+    """Something that gives pictures or sound in a thread of its own, which is `run`, until it is told to `quit`."""
 
-    def __init__(self, number: int, frame: Callable[[Frame], None], say: Say) -> None:
-        self.number, self.frame, self.say = number, frame, say
-        self.quit = Event()
-        self.trouble: str | None = "not opened"  # the code of what was said last
-        self.last, self.moved = time.monotonic(), time.monotonic()  # a picture, one unlike the one before
-        self.content = b""
-        self.thread = Thread(target=self.run, name=f"camera {number}", daemon=True)
+    def __init__(self, name: str) -> None:
+        self.quit, self.thread = Event(), Thread(target=self.run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begins."""
         self.thread.start()
 
     def stop(self) -> None:
-        """Ends; the device is released as soon as its present picture has come."""
+        """Ends, as soon as what is being waited for has come."""
         self.quit.set()
+
+    def run(self) -> None:
+        """The thread."""
+        raise NotImplementedError
+
+
+class DeviceSource(Source):
+    """A device, whose troubles are said: each when it is new, and when there is none any more."""
+
+    def __init__(self, name: str, say: Say, trouble: str | None) -> None:
+        super().__init__(name)
+        self.say, self.trouble = say, trouble  # the code of what was said last
+
+    def tell(self, error: AffectError | None) -> None:
+        """Says what is new."""
+        code = error.code if error else None
+        if code != self.trouble:
+            self.trouble = code
+            self.say(error)
+
+
+class Camera(DeviceSource):
+    """A camera by its number, read in a thread of its own through OpenCV, opened again when it is lost."""
+
+    def __init__(self, number: int, frame: Callable[[Frame], None], say: Say) -> None:
+        super().__init__(f"camera {number}", say, "not opened")
+        self.number, self.frame = number, frame
+        self.last, self.moved = time.monotonic(), time.monotonic()  # a picture, one unlike the one before
+        self.content = b""
 
     def run(self) -> None:
         """The thread: opens, reads, and opens again."""
@@ -121,13 +145,6 @@ class Camera:
         if waits and (gone := time.monotonic() - self.last) > NO_PICTURES:
             words = f"camera {self.number} gives no pictures for {gone:.0f} s"
             self.tell(AffectError(words, "unplug it and plug it in again, or take another: c", "camera_silent"))
-
-    def tell(self, error: AffectError | None) -> None:
-        """Says what is new."""
-        code = error.code if error else None
-        if code != self.trouble:
-            self.trouble = code
-            self.say(error)
 
 
 def open_camera(number: int) -> Any:
@@ -183,7 +200,7 @@ class DeviceClock:
         return self.offset + started / self.rate
 
 
-class Microphone:
+class Microphone(DeviceSource):
     """A microphone through PortAudio, watched and opened again by a thread of its own."""
 
     def __init__(self, device: Any, sound: Callable[[Sound], None], say: Say) -> None:
@@ -193,25 +210,15 @@ class Microphone:
         os.environ.setdefault(
             "PULSE_LATENCY_MSEC", "50"
         )  # PulseAudio's own choice is 2 s: more than ALSA's plugin can hold
-        self.device, self.sound, self.say = device, sound, say
+        super().__init__("microphone", say, None)
+        self.device, self.sound = device, sound
         self.audio = portaudio()
-        self.quit = Event()
-        self.trouble: str | None = None
         self.clipped = 0.0  # share of the last second's samples at the rail
         self.last = self.loud = time.monotonic()  # a block, one that is not all zeros; or the opening
         self.came = self.sounded = False  # whether there was such a block since the opening
         self.delay = 0.0  # seconds that sound takes from the air to us, as far as PortAudio knows
         self.clock, self.rate = DeviceClock(1), 1
         self.patience = MUTE
-        self.thread = Thread(target=self.run, name="microphone", daemon=True)
-
-    def start(self) -> None:
-        """Begins."""
-        self.thread.start()
-
-    def stop(self) -> None:
-        """Ends."""
-        self.quit.set()
 
     def run(self) -> None:
         """The thread: opens, watches, and opens again."""
@@ -299,10 +306,3 @@ class Microphone:
         if self.clipped < 0.01:
             return None
         return AffectError("the microphone is too loud: its peaks are cut", "turn its level down", "microphone_clipped")
-
-    def tell(self, error: AffectError | None) -> None:
-        """Says what is new."""
-        code = error.code if error else None
-        if code != self.trouble:
-            self.trouble = code
-            self.say(error)

@@ -253,6 +253,7 @@ def camera_trouble(number: int, here: System = HERE) -> AffectError:
         return not_passed(number, here) if number in listed(here) else no_camera(number, here)
     if not os.access(here.node(number), os.R_OK | os.W_OK):
         cure = f"sudo usermod -aG video $USER, then log in again; in a container, pass {here.node(number)} in"
+        cure += "; in a Flatpak, allow PipeWire's camera"
         return AffectError(f"{called(number, here)} may not be opened by this user", cure, "camera_refused")
     if number not in listed(here):
         words = f"camera {number} gives no pictures: it is a part of another{only(there(here))}"

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import av
 import numpy as np
 
-from models.container import PYAV_ERRORS, Source, check_path, is_file, opened_source, shown
+from models.container import PYAV_ERRORS, check_path, is_file, opened_source, shown
+from models.container import Source as File
 from models.decoding import MIXING, Eye
 from models.errors import AffectError
 from models.tracks import Tracks, Trouble, choose_tracks, packets
-from runtime.capture import Frame, Sound
+from runtime.capture import Frame, Sound, Source
 
 AHEAD = 1.0  # seconds that picture and sound may lie apart in a file
 LATE = 0.25  # seconds after which a picture is not shown any more
@@ -39,7 +39,7 @@ class Item:
     rate: int = 0
 
 
-class Player:
+class Player(Source):
     """Plays `path` from when it is started, in a thread of its own; `frame` and `sound` get what there is of each."""
 
     def __init__(
@@ -57,18 +57,10 @@ class Player:
             raise AffectError(f"{shown(path)} is no file that can be played", "save it to a file first", "unreadable")
         with opened_source(path) as source:
             check_wanted(source, choose_tracks(source, frame is not None, sound is not None, False), frame, sound)
-        self.quit, self.dropped = Event(), 0
-        self.thread = Thread(target=self.play, name=f"player {Path(path).name}", daemon=True)
+        super().__init__(f"player {Path(path).name}")
+        self.dropped = 0
 
-    def start(self) -> None:
-        """Begins."""
-        self.thread.start()
-
-    def stop(self) -> None:
-        """Ends."""
-        self.quit.set()
-
-    def play(self) -> None:
+    def run(self) -> None:
         """The thread: once, or again and again on the clock of the first time."""
         began, trouble = time.monotonic(), None
         try:
@@ -117,7 +109,7 @@ def length(path: str) -> float:
             return max((item.due for item in Show(container, tracks).items()), default=0.0)
 
 
-def check_wanted(source: Source, tracks: Tracks, frame: object, sound: object) -> None:
+def check_wanted(source: File, tracks: Tracks, frame: object, sound: object) -> None:
     """Raises AffectError `no_streams` for a file without picture that should be a camera, or without sound."""
     lacking = [
         n
