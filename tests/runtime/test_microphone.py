@@ -131,7 +131,9 @@ def test_what_is_said_into_the_microphone_is_read(microphone: Microphone, speech
     record = next(record for record in live.read if heard([record]))
     assert record["missing"] == ["visual"] and record["source"].startswith("live camera=none mic=")
     assert began + 0.7 <= record["t_wall"] <= began + 3.0
-    assert record["cost"]["first_label_s"] <= 3.0
+    assert (
+        0.4 <= record["cost"]["first_label_s"] <= 10.0
+    )  # from the end of speech; how quick it is says affect bench live
     assert live.said == []
     live.end()
 
