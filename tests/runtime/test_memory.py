@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.media import read_clip
+from models.reading import Clip
 from runtime.engine import Engine
 from runtime.memory import SMALL, KeptFaces, Memory
 
@@ -61,11 +63,11 @@ def test_its_bytes_are_bounded() -> None:
 
 
 @pytest.fixture(scope="module")
-def clip() -> object:
+def clip() -> Clip:
     return read_clip(ROOT / "examples" / "grid.mp4", frames=8)
 
 
-def test_a_reading_with_a_memory_is_the_same_reading(clip: object) -> None:
+def test_a_reading_with_a_memory_is_the_same_reading(clip: Clip) -> None:
     """Fast path == plain path: labels, words and measured values, first and second time."""
     plain = Engine.load("nano").read_clip(clip, "x").document()
     engine, memory = Engine.load("nano"), Memory()
@@ -76,22 +78,20 @@ def test_a_reading_with_a_memory_is_the_same_reading(clip: object) -> None:
     assert made > 8 and memory.made == made  # the second time nothing was computed
 
 
-def test_a_stretch_that_overlaps_encodes_only_what_is_new(clip: object) -> None:
-    from dataclasses import replace
-
+def test_a_stretch_that_overlaps_encodes_only_what_is_new(clip: Clip) -> None:
     engine, memory = Engine.load("nano"), Memory()
     engine.keep(memory)
-    half = replace(clip, frames=clip.frames[:6], times=clip.times[:6])  # type: ignore[type-var, attr-defined]
+    half = replace(clip, frames=clip.frames[:6], times=clip.times[:6])
     engine.read_clip(half, "x")
     before = {kind: sum(key[0] == kind for key in memory.results) for kind in ("frame", "window", "faces")}
-    engine.read_clip(clip, "x")  # type: ignore[arg-type]
+    engine.read_clip(clip, "x")
     after = {kind: sum(key[0] == kind for key in memory.results) for kind in before}
     assert {kind: after[kind] - before[kind] for kind in before} == {"frame": 2, "window": 0, "faces": 2}
 
 
-def test_two_finders_share_what_they_found(clip: object) -> None:
+def test_two_finders_share_what_they_found(clip: Clip) -> None:
     memory = Memory()
     one, other = KeptFaces(memory), KeptFaces(memory)
-    frame = clip.frames[3]  # type: ignore[attr-defined]
+    frame = clip.frames[3]
     found, made = one.detect(frame), memory.made
     assert other.detect(frame.copy()) == found and memory.made == made
