@@ -43,13 +43,6 @@ def fit(height: int, width: int, columns: int, rows: int) -> tuple[int, int]:
     return min(columns, max(1, round(width * scale))), min(rows, max(1, round(height * scale / 2)))
 
 
-def encode(
-    picture: np.ndarray, columns: int, rows: int, depth: Depth, box: Box | None = None, mirror: bool = False
-) -> list[str]:
-    """uint8 [H, W, 3] RGB -> `rows` strings of `columns` cells. The box (x0, y0, x1, y1) is in the picture's pixels."""
-    return Encoder(depth).rows(picture, columns, rows, box, mirror)
-
-
 class Encoder:
     """Encodes picture after picture. What hardly changed stays as it was, so that its rows need not be sent again."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -60,7 +61,7 @@ Say = Callable[[AffectError | None], None]
 """What is wrong with a device now; None when it works again."""
 
 
-class Source:
+class Source(ABC):
     """Something that gives pictures or sound in a thread of its own, which is `run`, until it is told to `quit`."""
 
     def __init__(self, name: str) -> None:
@@ -74,9 +75,9 @@ class Source:
         """Ends, as soon as what is being waited for has come."""
         self.quit.set()
 
+    @abstractmethod
     def run(self) -> None:
         """The thread."""
-        raise NotImplementedError
 
 
 class DeviceSource(Source):

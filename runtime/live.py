@@ -98,7 +98,7 @@ class Session:
         self.lock, self.fresh = Lock(), Condition()
         self.newest: Frame | None = None
         self.arrived: deque[float] = deque(maxlen=240)
-        self.troubles: dict[str, AffectError] = {}
+        self.troubles: dict[str, AffectError] = {}  # never changed but replaced: threads read it
         self.sources: list[Any] = []
         self.playing = 0
         self.recorder: Recorder | None = None
@@ -405,7 +405,7 @@ class Session:
             first_label=self.first_label,
             whole=self.whole,
             memory=resident_memory(),
-            trouble=next(iter(list(self.troubles.values())), None),
+            trouble=next(iter(self.troubles.values()), None),
             paused=self.paused,
             muted=self.muted,
         )

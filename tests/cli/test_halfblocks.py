@@ -13,10 +13,15 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from cli.halfblocks import BOX_COLOUR, HALF, RESET, SYSTEM, Depth, Encoder, boxed, encode, fit
+from cli.halfblocks import BOX_COLOUR, HALF, RESET, SYSTEM, Depth, Encoder, boxed, fit
 
 DEPTHS: tuple[Depth, ...] = get_args(Depth)
 CODE = re.compile(r"\x1b\[([\d;]*)m")
+
+
+def encode(pixels: np.ndarray, columns: int, rows: int, depth: Depth, **more: Any) -> list[str]:
+    """The rows of one picture."""
+    return Encoder(depth).rows(pixels, columns, rows, **more)
 
 
 def picture(height: int = 240, width: int = 320, seed: int = 0) -> np.ndarray:

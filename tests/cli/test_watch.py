@@ -6,12 +6,13 @@ import io
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from cli.watch import HOLDS, View
 from models.reading import Cost, Label, Reading, Segment
+from runtime.live import Session
 
 
 def reading(start: float, **scores: float) -> Reading:
@@ -28,7 +29,7 @@ def view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def view(smooth: float) -> View:
         monkeypatch.setattr(sys, "stdout", (tmp_path / "out").open("w", encoding="utf-8"))
         monkeypatch.setattr(sys, "stdin", io.StringIO())
-        return View(SimpleNamespace(), mirror=False, smooth=smooth)  # type: ignore[arg-type]
+        return View(cast(Session, SimpleNamespace()), mirror=False, smooth=smooth)
 
     return view
 
