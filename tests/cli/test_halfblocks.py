@@ -19,9 +19,9 @@ DEPTHS: tuple[Depth, ...] = get_args(Depth)
 CODE = re.compile(r"\x1b\[([\d;]*)m")
 
 
-def encode(pixels: np.ndarray, columns: int, rows: int, depth: Depth, **more: Any) -> list[str]:
+def encode(pixels: np.ndarray, columns: int, rows: int, depth: Depth, *more: Any, **named: Any) -> list[str]:
     """The rows of one picture."""
-    return Encoder(depth).rows(pixels, columns, rows, **more)
+    return Encoder(depth).rows(pixels, columns, rows, *more, **named)
 
 
 def picture(height: int = 240, width: int = 320, seed: int = 0) -> np.ndarray:
